@@ -1,0 +1,1 @@
+//! Miroir coordinator: Raft consensus, planner, migration actors, gRPC services.

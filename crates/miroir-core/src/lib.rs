@@ -1,0 +1,1 @@
+//! Pure decisions of Miroir: cluster state, placement, routing, migration, merging.

@@ -1,0 +1,1 @@
+//! A whole Miroir cluster on one machine, and the demo.

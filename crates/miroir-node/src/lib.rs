@@ -1,0 +1,1 @@
+//! Embedded Meilisearch-compatible node on milli-core, for development, demos and tests.

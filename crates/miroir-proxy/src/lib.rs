@@ -1,0 +1,1 @@
+//! Miroir proxy: Meilisearch's HTTP API over a sharded, replicated fleet.

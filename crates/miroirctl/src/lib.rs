@@ -1,0 +1,1 @@
+//! Miroir's command line, over gRPC.

@@ -1,0 +1,1 @@
+//! Miroir's gRPC interface.
