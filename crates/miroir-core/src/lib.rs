@@ -1,1 +1,12 @@
 //! Pure decisions of Miroir: cluster state, placement, routing, migration, merging.
+
+pub mod cluster;
+pub mod id;
+pub mod migration;
+pub mod planning;
+pub mod routing;
+pub mod placement;
+
+pub mod api_error;
+pub mod hidden_field;
+mod raw_json;
