@@ -1,0 +1,8 @@
+//! Placement: the rules of `miroir_core::placement`, checked from outside.
+
+mod errors;
+mod format;
+mod growth;
+mod properties;
+mod support;
+mod zones;
