@@ -8,5 +8,7 @@ pub mod routing;
 pub mod placement;
 
 pub mod api_error;
+pub mod document;
 pub mod hidden_field;
 mod raw_json;
+pub mod request;

@@ -1,0 +1,91 @@
+//! `apply`: one command, at one place of the log, to one state.
+
+mod index;
+mod migration;
+mod topology;
+mod write;
+
+use super::{ClusterState, Command, Outcome, Rejection};
+use crate::id::Epoch;
+
+/// Where in the log a command stands. Time is data: the leader wrote it next to the command.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    index: u64,
+    ms: u64,
+}
+
+impl At {
+    fn epoch(self) -> Epoch {
+        Epoch(self.index)
+    }
+}
+
+type Applied = Result<Outcome, Rejection>;
+
+impl ClusterState {
+    /// Applies `command`, which stands at Raft index `index` and was proposed at `at_ms` (milliseconds
+    /// since the Unix epoch) by the leader's clock.
+    ///
+    /// A [`Rejection`] changes nothing: every handler checks first and changes last.
+    pub fn apply(&mut self, index: u64, at_ms: u64, command: &Command) -> Outcome {
+        let at = At { index, ms: at_ms };
+        self.dispatch(at, command).unwrap_or_else(Outcome::Rejected)
+    }
+
+    fn dispatch(&mut self, at: At, command: &Command) -> Applied {
+        if self.cluster_id.is_none() && !matches!(command, Command::Bootstrap { .. }) {
+            return Err(Rejection::NotInitialised);
+        }
+        match command {
+            Command::Bootstrap { cluster_id, policy } => self.bootstrap(at, cluster_id, policy),
+            Command::AddNode { node } => self.add_node(at, node),
+            Command::RegisterProxy { instance, name, url } => self.register_proxy(at, instance, name, url),
+            Command::LoseProxy { proxy } => self.lose_proxy(at, *proxy),
+            Command::ForgetProxy { proxy } => self.forget_proxy(at, *proxy),
+            Command::CreateIndex(new) => self.create_index(at, new),
+            Command::SetPrimaryKey { uid, incarnation, primary_key, task } => {
+                self.set_primary_key(at, (uid, *incarnation), primary_key, task.as_ref())
+            }
+            Command::ChangeSettings { uid, incarnation, proxy, desired, task } => {
+                self.change_settings(at, (uid, *incarnation, *proxy), desired, task)
+            }
+            Command::SettingsEnqueued { uid, incarnation, proxy, applied, task } => {
+                self.settings_enqueued(at, (uid, *incarnation, *proxy), applied, *task)
+            }
+            Command::DeleteIndex { uid, incarnation, proxy, task } => {
+                self.delete_index(at, (uid, *incarnation, *proxy), task)
+            }
+            Command::IndexPurged { uid, incarnation, node, node_task } => {
+                self.index_purged((uid, *incarnation), *node, *node_task)
+            }
+            Command::AssignWriter { uid, incarnation, proxy } => {
+                self.assign_writer(at, (uid, *incarnation), *proxy)
+            }
+            Command::RegisterWrites { proxy, writes } => Ok(self.register_writes(at, *proxy, writes)),
+            Command::RegisterTask { uid, task } => {
+                let uid = self.new_task(at, uid.clone(), task, Vec::new());
+                Ok(Outcome::TaskRegistered(uid))
+            }
+            Command::UpdateTasks { updates } => Ok(self.update_tasks(updates)),
+            Command::EjectReplica { uid, incarnation, shard, node } => {
+                self.eject_replica(at, (uid, *incarnation), *shard, *node)
+            }
+            Command::Plan { operation, moves } => self.plan(at, *operation, moves),
+            Command::Advance { id, step, event } => self.advance(at, (*id, *step), *event),
+            Command::ChangeSource { id, step, source } => self.change_source(at, (*id, *step), *source),
+            Command::ReportMigrations { reports } => Ok(self.report_migrations(reports)),
+        }
+    }
+
+    /// Marks that routing changed at this place of the log.
+    fn touch(&mut self, at: At) {
+        self.epoch = at.epoch();
+    }
+}
+
+/// Gives out the next id of a counter; the first is 1, so that 0 never names anything.
+fn next_id(counter: &mut u64) -> u64 {
+    *counter += 1;
+    *counter
+}

@@ -1,0 +1,163 @@
+//! Initialisation, nodes and proxies.
+
+use super::{Applied, At, next_id};
+use crate::cluster::{
+    Admission, ClusterState, Group, GroupState, Node, NodeSpec, Operation, OperationKind, OperationState, Outcome,
+    Policy, Proxy, Rejection, ReplicaState,
+};
+use crate::id::{GroupId, IndexUid, NodeId, OperationId, ProxyId};
+use crate::migration::{Event, Phase};
+
+impl ClusterState {
+    pub(super) fn bootstrap(&mut self, at: At, cluster_id: &str, policy: &Policy) -> Applied {
+        if let Some(cluster_id) = self.cluster_id.clone() {
+            return Err(Rejection::AlreadyInitialised { cluster_id });
+        }
+        policy.validate().map_err(|error| Rejection::Invalid(error.to_string()))?;
+        self.cluster_id = Some(cluster_id.to_owned());
+        self.policy = policy.clone();
+        self.groups = (1..=policy.groups)
+            .map(GroupId)
+            .map(|id| (id, Group { id, state: GroupState::Searchable }))
+            .collect();
+        self.touch(at);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn add_node(&mut self, at: At, spec: &NodeSpec) -> Applied {
+        if let Some(node) = self.nodes.values().find(|node| node.url == spec.url) {
+            return Err(Rejection::NodeExists { url: node.url.clone(), node: node.id });
+        }
+        if !self.groups.contains_key(&spec.group) {
+            let known: Vec<_> = self.groups.keys().map(ToString::to_string).collect();
+            return Err(Rejection::UnknownGroup { group: spec.group, known: known.join(", ") });
+        }
+        if spec.weight == 0 {
+            return Err(Rejection::Invalid("a node's weight must be at least 1".to_owned()));
+        }
+        let id = NodeId(next_id(&mut self.next.node));
+        let node = Node {
+            id,
+            url: spec.url.clone(),
+            group: spec.group,
+            zone: spec.zone.clone(),
+            weight: spec.weight,
+            version: spec.version.clone(),
+            admission: Admission::Active,
+            added_at_ms: at.ms,
+        };
+        self.nodes.insert(id, node);
+        let operation = self.accept_operation(at, OperationKind::AddNode { node: id }, OperationState::Accepted);
+        self.touch(at);
+        Ok(Outcome::NodeAdded { node: id, operation })
+    }
+
+    pub(super) fn accept_operation(&mut self, at: At, kind: OperationKind, state: OperationState) -> OperationId {
+        let id = OperationId(next_id(&mut self.next.operation));
+        let operation = Operation {
+            id,
+            kind,
+            state,
+            migrations: Vec::new(),
+            created_at_ms: at.ms,
+            finished_at_ms: None,
+        };
+        self.operations.insert(id, operation);
+        id
+    }
+
+    pub(super) fn register_proxy(&mut self, at: At, instance: &str, name: &str, url: &str) -> Applied {
+        if let Some(known) = self.proxies.values().find(|proxy| proxy.instance == instance && !proxy.lost) {
+            return Ok(Outcome::ProxyRegistered(known.id));
+        }
+        let id = ProxyId(next_id(&mut self.next.proxy));
+        let proxy = Proxy {
+            id,
+            instance: instance.to_owned(),
+            name: name.to_owned(),
+            url: url.to_owned(),
+            lost: false,
+            registered_at_ms: at.ms,
+        };
+        self.proxies.insert(id, proxy);
+        self.touch(at);
+        Ok(Outcome::ProxyRegistered(id))
+    }
+
+    /// A proxy's lease has run out: it may have died in the middle of a write, which is then on some copies
+    /// only and was never acknowledged. Everything that could tell is distrusted in the same command, before
+    /// any other proxy can write.
+    pub(super) fn lose_proxy(&mut self, at: At, id: ProxyId) -> Applied {
+        let proxy = self.proxies.get_mut(&id).ok_or(Rejection::UnknownProxy(id))?;
+        if proxy.lost {
+            return Ok(Outcome::Done);
+        }
+        proxy.lost = true;
+        for uid in self.written_by(id) {
+            self.distrust_copies(at, &uid);
+        }
+        self.touch(at);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn forget_proxy(&mut self, at: At, id: ProxyId) -> Applied {
+        let proxy = self.proxies.remove(&id).ok_or(Rejection::UnknownProxy(id))?;
+        if !proxy.lost {
+            // It left of its own will, with its lanes drained: its copies are equal.
+            for uid in self.written_by(id) {
+                if let Some(index) = self.indexes.get_mut(&uid) {
+                    index.writer = None;
+                }
+            }
+        }
+        self.touch(at);
+        Ok(Outcome::Done)
+    }
+
+    fn written_by(&self, proxy: ProxyId) -> Vec<IndexUid> {
+        self.indexes.values().filter(|index| index.writer == Some(proxy)).map(|index| index.uid.clone()).collect()
+    }
+
+    /// Takes an index from a writer that may have left a write on some copies only.
+    fn distrust_copies(&mut self, at: At, uid: &IndexUid) {
+        let Some(index) = self.indexes.get_mut(uid) else { return };
+        index.writer = None;
+        for shard in &mut index.placement {
+            let moving = shard.moving.and_then(|id| self.migrations.get(&id));
+            // Between fence and cleaning, source and target are compared again by going back.
+            let compared = |node: NodeId| {
+                moving.is_some_and(|m| {
+                    (m.phase.mirrors_writes() || m.phase.holds_writes()) && (m.target == node || m.replaces == Some(node))
+                })
+            };
+            let mut trusted = false;
+            for replica in &mut shard.replicas {
+                if replica.state != ReplicaState::InSync {
+                    continue;
+                }
+                if trusted && !compared(replica.node) {
+                    replica.state = ReplicaState::Stale;
+                }
+                trusted = true;
+            }
+        }
+        let behind: Vec<_> = self
+            .unfinished_migrations()
+            .filter(|m| m.index == *uid)
+            .filter_map(|m| match m.phase {
+                Phase::Fenced => Some((m.id, Event::FenceOverrun)),
+                Phase::Mirroring | Phase::CutOver | Phase::Holding => Some((m.id, Event::TargetBehind)),
+                Phase::Planned
+                | Phase::Preparing
+                | Phase::Copying
+                | Phase::CatchingUp
+                | Phase::Cleaning
+                | Phase::Done
+                | Phase::Cancelled => None,
+            })
+            .collect();
+        for (id, event) in behind {
+            self.go_back(at, id, event);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The commands that the log carries.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Policy, TaskKind, TaskPart, TaskStatus};
+use crate::id::{
+    GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
+};
+use crate::migration::Event;
+
+/// A node as an operator describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// Where it listens, without a trailing slash.
+    pub url: String,
+    /// The group it is to serve in.
+    pub group: GroupId,
+    /// Where it stands.
+    pub zone: Option<String>,
+    /// Its share of the copies; at least 1.
+    pub weight: u32,
+    /// The Meilisearch version it reported.
+    pub version: String,
+}
+
+/// A task to be registered, before it has a uid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewTask {
+    /// What it does.
+    pub kind: TaskKind,
+    /// Meilisearch's `details` object.
+    pub details: Value,
+    /// The client's own `customMetadata`.
+    pub custom_metadata: Option<String>,
+    /// Set when the task is known to fail before any node sees it: Meilisearch's error object.
+    pub failure: Option<Value>,
+}
+
+/// An index to be created.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewIndex {
+    /// Its uid.
+    pub uid: IndexUid,
+    /// The documents' id field, if named.
+    pub primary_key: Option<String>,
+    /// Shards; the policy's default when absent.
+    pub shards: Option<u16>,
+    /// Copies of a shard in a group; the policy's default when absent.
+    pub replication_factor: Option<u8>,
+    /// The proxy that will order its writes.
+    pub writer: Option<ProxyId>,
+    /// The client's task, when it asked for the index by name.
+    pub task: Option<NewTask>,
+}
+
+/// A write that every copy has enqueued, or was made stale for missing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Write {
+    /// The index written to.
+    pub uid: IndexUid,
+    /// Which life of that uid.
+    pub incarnation: Incarnation,
+    /// What the client is told of it.
+    pub task: NewTask,
+    /// The nodes' shares.
+    pub parts: Vec<TaskPart>,
+    /// Copies that did not take it: they become stale before the write is acknowledged.
+    pub missed: Vec<(ShardId, NodeId)>,
+}
+
+/// One step of moving data, as planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// The index.
+    pub uid: IndexUid,
+    /// Which life of that uid.
+    pub incarnation: Incarnation,
+    /// The shard.
+    pub shard: ShardId,
+    /// The group the new copy serves in.
+    pub group: GroupId,
+    /// The copy read from.
+    pub source: NodeId,
+    /// The copy built.
+    pub target: NodeId,
+    /// Whether the source's copy goes when the target's is good.
+    pub replaces_source: bool,
+}
+
+/// A settings version that a node has enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedSettings {
+    /// The node.
+    pub node: NodeId,
+    /// The version.
+    pub version: u64,
+    /// The node's task.
+    pub node_task: u32,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskUpdate {
+    /// The task.
+    pub uid: TaskUid,
+    /// How far it has got.
+    pub status: TaskStatus,
+    /// New `details`, when they changed.
+    pub details: Option<Value>,
+    /// Meilisearch's error object.
+    pub error: Option<Value>,
+    /// When the first node began it.
+    pub started_at_ms: Option<u64>,
+    /// When the last node finished it.
+    pub finished_at_ms: Option<u64>,
+}
+
+/// A report of a migration's progress. It changes no route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationReport {
+    /// The migration.
+    pub id: MigrationId,
+    /// The step the reporter saw; a report on an older step is dropped.
+    pub step: u32,
+    /// How far it has got.
+    pub progress: crate::migration::Progress,
+}
+
+/// A change of the replicated state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Command {
+    /// Sets the cluster's id and policy. Once.
+    Bootstrap {
+        /// The cluster's id.
+        cluster_id: String,
+        /// Its policy.
+        policy: Policy,
+    },
+    /// Admits a node, and asks for it to get its share.
+    AddNode {
+        /// The node.
+        node: NodeSpec,
+    },
+    /// Makes a proxy known. Before this commits, it reads and writes nothing.
+    RegisterProxy {
+        /// A random token of this run.
+        instance: String,
+        /// Its configured name.
+        name: String,
+        /// Where other proxies reach it.
+        url: String,
+    },
+    /// Declares that a proxy's lease has certainly run out.
+    LoseProxy {
+        /// The proxy.
+        proxy: ProxyId,
+    },
+    /// Declares that a proxy neither reads nor writes any more.
+    ForgetProxy {
+        /// The proxy.
+        proxy: ProxyId,
+    },
+    /// Creates an index.
+    CreateIndex(NewIndex),
+    /// Fixes an index's primary key, if it has none.
+    SetPrimaryKey {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The field.
+        primary_key: String,
+        /// The client's task, when it asked for this by name.
+        task: Option<NewTask>,
+    },
+    /// Gives an index new settings; its writer carries them to the nodes.
+    ChangeSettings {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The proxy that orders the index's writes.
+        proxy: ProxyId,
+        /// All of the settings, in Meilisearch's shape.
+        desired: Value,
+        /// The client's task.
+        task: NewTask,
+    },
+    /// Reports settings that nodes have enqueued.
+    SettingsEnqueued {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The proxy that sent them.
+        proxy: ProxyId,
+        /// What was enqueued where.
+        applied: Vec<AppliedSettings>,
+        /// The client's task that is about this version, if any.
+        task: Option<TaskUid>,
+    },
+    /// Deletes an index.
+    DeleteIndex {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The proxy that orders the index's writes; its lanes are drained.
+        proxy: ProxyId,
+        /// The client's task.
+        task: NewTask,
+    },
+    /// Reports that a node has enqueued an index's deletion.
+    IndexPurged {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The node.
+        node: NodeId,
+        /// The node's task; `None` when it held no such index.
+        node_task: Option<u32>,
+    },
+    /// Gives an index that has no writer to a proxy.
+    AssignWriter {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The new writer.
+        proxy: ProxyId,
+    },
+    /// Registers writes. Only once this commits are they acknowledged.
+    RegisterWrites {
+        /// The proxy that ordered them.
+        proxy: ProxyId,
+        /// The writes, in their order.
+        writes: Vec<Write>,
+    },
+    /// Registers a task that needs no node, such as one that fails on an index that does not exist.
+    RegisterTask {
+        /// The index it names.
+        uid: Option<IndexUid>,
+        /// The task.
+        task: NewTask,
+    },
+    /// Reports what became of tasks.
+    UpdateTasks {
+        /// The reports.
+        updates: Vec<TaskUpdate>,
+    },
+    /// Takes a copy out of use that differs from the others.
+    EjectReplica {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The shard.
+        shard: ShardId,
+        /// The node whose copy it is.
+        node: NodeId,
+    },
+    /// Puts an operation's moves into the migration log.
+    Plan {
+        /// The operation; `None` begins a repair.
+        operation: Option<OperationId>,
+        /// The moves.
+        moves: Vec<PlannedMove>,
+    },
+    /// Moves a migration on.
+    Advance {
+        /// The migration.
+        id: MigrationId,
+        /// The step the proposer saw.
+        step: u32,
+        /// What happened.
+        event: Event,
+    },
+    /// Makes another copy the source of a migration.
+    ChangeSource {
+        /// The migration.
+        id: MigrationId,
+        /// The step the proposer saw.
+        step: u32,
+        /// The copy to read from now.
+        source: NodeId,
+    },
+    /// Reports how far migrations have got.
+    ReportMigrations {
+        /// The reports.
+        reports: Vec<MigrationReport>,
+    },
+}

@@ -1,0 +1,95 @@
+//! What the coordinators agree on, and the only function that changes it.
+//!
+//! [`ClusterState`] is rebuilt on every replica by applying the same [`Command`]s in the same order.
+//! [`ClusterState::apply`] is total, deterministic and pure: a command that cannot be carried out answers
+//! a [`Rejection`] and changes nothing.
+
+mod apply;
+mod command;
+mod index;
+mod outcome;
+mod policy;
+mod task;
+mod topology;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use command::{
+    AppliedSettings, Command, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove, TaskUpdate, Write,
+};
+pub use index::{DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement};
+pub use outcome::{Outcome, Rejection};
+pub use policy::{Policy, PolicyError};
+pub use task::{Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};
+pub use topology::{Admission, Group, GroupState, Node, Operation, OperationKind, OperationState, Proxy};
+
+use crate::id::{
+    Epoch, GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId,
+};
+use crate::migration;
+
+/// The replicated state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterState {
+    /// Set once, when the cluster is initialised.
+    pub cluster_id: Option<String>,
+    /// Defaults and bounds, set with it.
+    pub policy: Policy,
+    /// The Raft index of the last command that changed routing.
+    pub epoch: Epoch,
+    /// Nodes by id.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Replica groups by id.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// Proxies that may still read or write by some table.
+    pub proxies: BTreeMap<ProxyId, Proxy>,
+    /// Indexes by uid.
+    pub indexes: BTreeMap<IndexUid, Index>,
+    /// Deleted indexes that some node still holds.
+    pub departed: Vec<DepartedIndex>,
+    /// What operators asked for.
+    pub operations: BTreeMap<OperationId, Operation>,
+    /// The migration log.
+    pub migrations: BTreeMap<MigrationId, migration::Record>,
+    /// Client-visible tasks.
+    pub tasks: TaskRegistry,
+    /// The next id of each kind that counts up.
+    next: NextIds,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct NextIds {
+    node: u64,
+    proxy: u64,
+    operation: u64,
+    migration: u64,
+}
+
+impl ClusterState {
+    /// The migration under way for a shard, if any. There is never more than one.
+    #[must_use]
+    pub fn active_migration(&self, index: &IndexUid, shard: ShardId) -> Option<&migration::Record> {
+        let id = self.indexes.get(index)?.shard(shard)?.moving?;
+        self.migrations.get(&id)
+    }
+
+    /// Migrations that are not finished, oldest first.
+    pub fn unfinished_migrations(&self) -> impl Iterator<Item = &migration::Record> {
+        self.migrations.values().filter(|record| !record.phase.is_final())
+    }
+
+    /// The nodes of a group that may hold copies, in order of id.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .values()
+            .filter(move |node| node.group == group && node.admission == Admission::Active)
+    }
+
+    /// Every node that holds, or is to hold, something of an index.
+    #[must_use]
+    pub fn holders(&self, index: &Index) -> BTreeSet<NodeId> {
+        index.placement.iter().flat_map(|shard| shard.replicas.iter().map(|r| r.node)).collect()
+    }
+}

@@ -1,0 +1,216 @@
+//! Client-visible tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{IndexUid, NodeId, TaskUid};
+
+/// What a task does, in Meilisearch's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TaskKind {
+    /// Adds or replaces documents, or updates some of their fields.
+    DocumentAdditionOrUpdate,
+    /// Deletes documents.
+    DocumentDeletion,
+    /// Changes settings.
+    SettingsUpdate,
+    /// Creates an index.
+    IndexCreation,
+    /// Changes an index's primary key.
+    IndexUpdate,
+    /// Deletes an index.
+    IndexDeletion,
+}
+
+impl TaskKind {
+    /// The name clients see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DocumentAdditionOrUpdate => "documentAdditionOrUpdate",
+            Self::DocumentDeletion => "documentDeletion",
+            Self::SettingsUpdate => "settingsUpdate",
+            Self::IndexCreation => "indexCreation",
+            Self::IndexUpdate => "indexUpdate",
+            Self::IndexDeletion => "indexDeletion",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [
+            Self::DocumentAdditionOrUpdate,
+            Self::DocumentDeletion,
+            Self::SettingsUpdate,
+            Self::IndexCreation,
+            Self::IndexUpdate,
+            Self::IndexDeletion,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+    }
+}
+
+/// How far a task has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TaskStatus {
+    /// No node has begun it.
+    Enqueued,
+    /// Some node has begun it, not every copy has finished it.
+    Processing,
+    /// Every copy has applied it.
+    Succeeded,
+    /// It changed nothing, or some copy refused it.
+    Failed,
+    /// It was called off.
+    Canceled,
+}
+
+impl TaskStatus {
+    /// Whether it will not change any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed | Self::Canceled => true,
+            Self::Enqueued | Self::Processing => false,
+        }
+    }
+
+    /// The name clients see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enqueued => "enqueued",
+            Self::Processing => "processing",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// The status of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Enqueued, Self::Processing, Self::Succeeded, Self::Failed, Self::Canceled]
+            .into_iter()
+            .find(|status| status.as_str() == name)
+    }
+}
+
+/// A node's share of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskPart {
+    /// The node.
+    pub node: NodeId,
+    /// The node's own uid for it.
+    pub node_task: u32,
+    /// Whether what it counts is counted: true on exactly one copy of every shard touched.
+    pub counts: bool,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its uid.
+    pub uid: TaskUid,
+    /// The index it is about.
+    pub index: Option<IndexUid>,
+    /// What it does.
+    pub kind: TaskKind,
+    /// How far it has got.
+    pub status: TaskStatus,
+    /// Meilisearch's `details` object.
+    pub details: Value,
+    /// Meilisearch's error object, when it failed.
+    pub error: Option<Value>,
+    /// The client's own `customMetadata`.
+    pub custom_metadata: Option<String>,
+    /// The nodes' shares.
+    pub parts: Vec<TaskPart>,
+    /// When it was registered, in milliseconds since the Unix epoch.
+    pub enqueued_at_ms: u64,
+    /// When the first node began it.
+    pub started_at_ms: Option<u64>,
+    /// When the last node finished it.
+    pub finished_at_ms: Option<u64>,
+}
+
+/// All tasks that are still remembered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskRegistry {
+    by_uid: BTreeMap<TaskUid, Task>,
+    unfinished: BTreeSet<TaskUid>,
+    next: u32,
+}
+
+impl TaskRegistry {
+    /// The task of that uid.
+    #[must_use]
+    pub fn get(&self, uid: TaskUid) -> Option<&Task> {
+        self.by_uid.get(&uid)
+    }
+
+    /// All tasks, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Task> {
+        self.by_uid.values()
+    }
+
+    /// Tasks that are not final, oldest first.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Task> {
+        self.unfinished.iter().filter_map(|uid| self.by_uid.get(uid))
+    }
+
+    /// How many are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_uid.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_uid.is_empty()
+    }
+
+    /// Adds a task under the next uid. Uids are dense.
+    pub(crate) fn add(&mut self, build: impl FnOnce(TaskUid) -> Task) -> TaskUid {
+        let uid = TaskUid(self.next);
+        self.next += 1;
+        let task = build(uid);
+        if !task.status.is_final() {
+            self.unfinished.insert(uid);
+        }
+        self.by_uid.insert(uid, task);
+        uid
+    }
+
+    /// Changes a task that is not final; a final one stays as it is.
+    pub(crate) fn change(&mut self, uid: TaskUid, change: impl FnOnce(&mut Task)) {
+        if !self.unfinished.contains(&uid) {
+            return;
+        }
+        if let Some(task) = self.by_uid.get_mut(&uid) {
+            change(task);
+            if task.status.is_final() {
+                self.unfinished.remove(&uid);
+            }
+        }
+    }
+
+    /// Forgets the oldest finished tasks beyond `finished_max`.
+    pub(crate) fn trim(&mut self, finished_max: usize) {
+        let mut excess = (self.by_uid.len() - self.unfinished.len()).saturating_sub(finished_max);
+        while excess > 0 {
+            let Some(uid) = self.by_uid.keys().find(|uid| !self.unfinished.contains(uid)).copied() else {
+                return;
+            };
+            self.by_uid.remove(&uid);
+            excess -= 1;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What moves a migration from phase to phase: the legal pairs, in one match.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Phase};
+
+/// Something an actor observed, or a command decided, that changes a migration's phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Event {
+    /// The caps leave room.
+    SlotGranted,
+    /// The target has index and settings, and no document of the shard.
+    TargetClean,
+    /// Every document that the shard had is enqueued on the target.
+    Copied,
+    /// Few recorded ids are left and the source's queue is short.
+    CaughtUp,
+    /// Behind the fence, the last recorded ids are enqueued on the target.
+    FenceDrained,
+    /// Behind the fence, the source took longer than the hold budget.
+    FenceOverrun,
+    /// Ids and digests of both copies are equal.
+    Verified,
+    /// They are not.
+    Mismatch,
+    /// Every proxy reads the target.
+    ReadsMoved,
+    /// The reverse window is over.
+    WindowOver,
+    /// The source holds no document of the shard.
+    Cleaned,
+    /// The target may lack a write that the source has: it missed one, or the writer died in the middle of one.
+    TargetBehind,
+    /// The target lost what was copied to it.
+    TargetLost,
+    /// Another copy is read from now.
+    SourceChanged,
+    /// The index was deleted, or the migration has become pointless.
+    Abandoned,
+}
+
+/// An event that means nothing in the phase it met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{event:?} means nothing to a migration in phase {phase}")]
+pub struct IllegalEvent {
+    /// The phase the migration was in.
+    pub phase: Phase,
+    /// The event that came.
+    pub event: Event,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Phase {
+    /// The phase that follows when `event` meets a migration of `kind` in this phase.
+    ///
+    /// # Errors
+    /// [`IllegalEvent`] where the pair is not part of the protocol; nothing may change then.
+    pub fn after(self, event: Event, kind: Kind) -> Result<Self, IllegalEvent> {
+        use Phase as P;
+        let illegal = IllegalEvent { phase: self, event };
+        match (self, event) {
+            (P::Planned, Event::SlotGranted) => Ok(P::Preparing),
+            (P::Preparing, Event::TargetClean) => Ok(P::Copying),
+            (P::Copying, Event::Copied) => Ok(P::CatchingUp),
+            (P::CatchingUp, Event::CaughtUp) => Ok(P::Fenced),
+            (P::Fenced, Event::FenceDrained) => Ok(P::Mirroring),
+            (P::Fenced, Event::FenceOverrun) => Ok(P::CatchingUp),
+            (P::Mirroring, Event::Verified) => Ok(P::CutOver),
+            (P::Mirroring, Event::Mismatch) => Ok(P::CatchingUp),
+            // A replica that replaces none leaves nothing to hold or to clean.
+            (P::CutOver, Event::ReadsMoved) => match kind {
+                Kind::Move => Ok(P::Holding),
+                Kind::Build => Ok(P::Done),
+            },
+            (P::Holding, Event::WindowOver) => Ok(P::Cleaning),
+            (P::Cleaning, Event::Cleaned) => Ok(P::Done),
+            (P::Mirroring | P::CutOver | P::Holding, Event::TargetBehind) => Ok(P::CatchingUp),
+            // Until reads move, a target that forgot everything costs only the copying.
+            (P::Copying | P::CatchingUp | P::Fenced | P::Mirroring, Event::TargetLost) => Ok(P::Preparing),
+            (P::Planned | P::Preparing | P::Copying, Event::SourceChanged) => Ok(self),
+            (P::CatchingUp | P::Fenced | P::Mirroring, Event::SourceChanged) => Ok(P::CatchingUp),
+            (phase, Event::Abandoned) if !phase.is_final() => Ok(P::Cancelled),
+            _ => Err(illegal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [Event; 15] = [
+        Event::SlotGranted,
+        Event::TargetClean,
+        Event::Copied,
+        Event::CaughtUp,
+        Event::FenceDrained,
+        Event::FenceOverrun,
+        Event::Verified,
+        Event::Mismatch,
+        Event::ReadsMoved,
+        Event::WindowOver,
+        Event::Cleaned,
+        Event::TargetBehind,
+        Event::TargetLost,
+        Event::SourceChanged,
+        Event::Abandoned,
+    ];
+
+    #[test]
+    fn a_move_without_trouble_passes_every_phase_once() {
+        let path = [
+            (Event::SlotGranted, Phase::Preparing),
+            (Event::TargetClean, Phase::Copying),
+            (Event::Copied, Phase::CatchingUp),
+            (Event::CaughtUp, Phase::Fenced),
+            (Event::FenceDrained, Phase::Mirroring),
+            (Event::Verified, Phase::CutOver),
+            (Event::ReadsMoved, Phase::Holding),
+            (Event::WindowOver, Phase::Cleaning),
+            (Event::Cleaned, Phase::Done),
+        ];
+        let mut phase = Phase::Planned;
+        for (event, expected) in path {
+            phase = phase.after(event, Kind::Move).expect("a legal step");
+            assert_eq!(phase, expected);
+        }
+    }
+
+    #[test]
+    fn the_source_is_never_cleaned_but_from_holding() {
+        for phase in Phase::ALL {
+            for event in EVENTS {
+                if phase.after(event, Kind::Move) == Ok(Phase::Cleaning) {
+                    assert_eq!((phase, event), (Phase::Holding, Event::WindowOver));
+                }
+                assert_ne!(phase.after(event, Kind::Build), Ok(Phase::Holding));
+            }
+        }
+    }
+
+    #[test]
+    fn reads_move_only_from_a_verified_mirror() {
+        for phase in Phase::ALL {
+            for event in EVENTS {
+                if phase.after(event, Kind::Move) == Ok(Phase::CutOver) {
+                    assert_eq!((phase, event), (Phase::Mirroring, Event::Verified));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_final_phase_takes_no_event() {
+        for event in EVENTS {
+            for phase in [Phase::Done, Phase::Cancelled] {
+                assert_eq!(phase.after(event, Kind::Move), Err(IllegalEvent { phase, event }));
+            }
+        }
+    }
+
+    #[test]
+    fn the_exact_number_of_legal_pairs_is_known() {
+        let legal = Phase::ALL
+            .iter()
+            .flat_map(|phase| EVENTS.iter().map(move |event| phase.after(*event, Kind::Move)))
+            .filter(Result::is_ok)
+            .count();
+        // Forward; back to CatchingUp by name; by a target behind; by a target lost; another source; abandoned.
+        assert_eq!(legal, 9 + 2 + 3 + 4 + 6 + 9);
+    }
+}

@@ -1,0 +1,127 @@
+//! Tasks and writes.
+
+use miroir_core::cluster::{NewTask, Task, TaskKind, TaskPart, TaskStatus, Write};
+use miroir_core::id::{Incarnation, IndexUid, NodeId, ShardId, TaskUid};
+
+use super::ConvertError;
+use crate::v1;
+
+impl From<&NewTask> for v1::NewTask {
+    fn from(task: &NewTask) -> Self {
+        Self {
+            kind: task.kind.as_str().to_owned(),
+            details: task.details.to_string(),
+            custom_metadata: task.custom_metadata.clone(),
+            failure: task.failure.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl TryFrom<v1::NewTask> for NewTask {
+    type Error = ConvertError;
+
+    fn try_from(task: v1::NewTask) -> Result<Self, ConvertError> {
+        let wrong = |field| ConvertError::new("NewTask", field);
+        Ok(Self {
+            kind: TaskKind::parse(&task.kind).ok_or_else(|| wrong("kind"))?,
+            details: serde_json::from_str(&task.details).map_err(|_| wrong("details"))?,
+            custom_metadata: task.custom_metadata,
+            failure: task.failure.map(|f| serde_json::from_str(&f)).transpose().map_err(|_| wrong("failure"))?,
+        })
+    }
+}
+
+impl From<&TaskPart> for v1::TaskPart {
+    fn from(part: &TaskPart) -> Self {
+        Self { node: part.node.0, node_task: part.node_task, counts: part.counts }
+    }
+}
+
+impl From<v1::TaskPart> for TaskPart {
+    fn from(part: v1::TaskPart) -> Self {
+        Self { node: NodeId(part.node), node_task: part.node_task, counts: part.counts }
+    }
+}
+
+impl From<&Write> for v1::Write {
+    fn from(write: &Write) -> Self {
+        Self {
+            index: Some(v1::IndexRef { uid: write.uid.to_string(), incarnation: write.incarnation.0 }),
+            task: Some((&write.task).into()),
+            parts: write.parts.iter().map(Into::into).collect(),
+            missed: write
+                .missed
+                .iter()
+                .map(|(shard, node)| v1::Missed { shard: shard.0.into(), node: node.0 })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Write> for Write {
+    type Error = ConvertError;
+
+    fn try_from(write: v1::Write) -> Result<Self, ConvertError> {
+        let wrong = |field| ConvertError::new("Write", field);
+        let (uid, incarnation) = write.index.ok_or_else(|| wrong("index"))?.try_into()?;
+        let missed = write.missed.into_iter().map(|missed| {
+            let shard = u16::try_from(missed.shard).map_err(|_| wrong("missed"))?;
+            Ok((ShardId(shard), NodeId(missed.node)))
+        });
+        Ok(Self {
+            uid,
+            incarnation,
+            task: write.task.ok_or_else(|| wrong("task"))?.try_into()?,
+            parts: write.parts.into_iter().map(Into::into).collect(),
+            missed: missed.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl TryFrom<v1::IndexRef> for (IndexUid, Incarnation) {
+    type Error = ConvertError;
+
+    fn try_from(index: v1::IndexRef) -> Result<Self, ConvertError> {
+        let uid = IndexUid::parse(&index.uid).map_err(|_| ConvertError::new("IndexRef", "uid"))?;
+        Ok((uid, Incarnation(index.incarnation)))
+    }
+}
+
+impl From<&Task> for v1::Task {
+    fn from(task: &Task) -> Self {
+        Self {
+            uid: task.uid.0,
+            index_uid: task.index.as_ref().map(ToString::to_string),
+            kind: task.kind.as_str().to_owned(),
+            status: task.status.as_str().to_owned(),
+            details: task.details.to_string(),
+            error: task.error.as_ref().map(ToString::to_string),
+            custom_metadata: task.custom_metadata.clone(),
+            parts: task.parts.iter().map(Into::into).collect(),
+            enqueued_at_ms: task.enqueued_at_ms,
+            started_at_ms: task.started_at_ms,
+            finished_at_ms: task.finished_at_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::Task> for Task {
+    type Error = ConvertError;
+
+    fn try_from(task: v1::Task) -> Result<Self, ConvertError> {
+        let wrong = |field| ConvertError::new("Task", field);
+        Ok(Self {
+            uid: TaskUid(task.uid),
+            index: task.index_uid.map(|uid| IndexUid::parse(&uid)).transpose().map_err(|_| wrong("index_uid"))?,
+            kind: TaskKind::parse(&task.kind).ok_or_else(|| wrong("kind"))?,
+            status: TaskStatus::parse(&task.status).ok_or_else(|| wrong("status"))?,
+            details: serde_json::from_str(&task.details).map_err(|_| wrong("details"))?,
+            error: task.error.map(|e| serde_json::from_str(&e)).transpose().map_err(|_| wrong("error"))?,
+            custom_metadata: task.custom_metadata,
+            parts: task.parts.into_iter().map(Into::into).collect(),
+            enqueued_at_ms: task.enqueued_at_ms,
+            started_at_ms: task.started_at_ms,
+            finished_at_ms: task.finished_at_ms,
+        })
+    }
+}
