@@ -1,1 +1,4 @@
 //! Miroir coordinator: Raft consensus, planner, migration actors, gRPC services.
+
+pub mod raft;
+pub mod storage;
