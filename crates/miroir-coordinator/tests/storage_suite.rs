@@ -20,9 +20,7 @@ fn identity() -> Identity {
 struct OnSled;
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine<Counters>, TempDir> for OnSled {
-    async fn build(
-        &self,
-    ) -> Result<(TempDir, LogStore, StateMachine<Counters>), RaftStorageError> {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine<Counters>), RaftStorageError> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let storage = Storage::open_dir(dir.path(), &identity()).expect("a new storage");
         let machine = StateMachine::load(storage.snapshots).await?;

@@ -142,7 +142,11 @@ pub fn membership_from_pb(membership: pb::RaftMembership) -> Result<Membership, 
             (m.coordinator_id, member)
         })
         .collect();
-    if let Some(id) = configs.iter().flatten().find(|id| !members.contains_key(id)) {
+    if let Some(id) = configs
+        .iter()
+        .flatten()
+        .find(|id| !members.contains_key(id))
+    {
         let why = format!("voter {id} is not among the members");
         return Err(DecodeError::new("membership", why));
     }
@@ -176,7 +180,9 @@ pub fn entry_from_pb(entry: pb::RaftEntry) -> Result<Entry, DecodeError> {
     {
         Payload::Blank(_) => EntryPayload::Blank,
         Payload::Batch(batch) => EntryPayload::Normal(batch_from_pb(batch)?),
-        Payload::Membership(membership) => EntryPayload::Membership(membership_from_pb(membership)?),
+        Payload::Membership(membership) => {
+            EntryPayload::Membership(membership_from_pb(membership)?)
+        }
     };
     Ok(Entry { log_id, payload })
 }

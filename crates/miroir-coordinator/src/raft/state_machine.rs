@@ -241,8 +241,8 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateMachine<M> {
         meta: &SnapshotMeta,
         snapshot: Box<Bytes>,
     ) -> Result<(), RaftStorageError> {
-        let state = decode::<M>(meta, &snapshot)
-            .map_err(|e| snapshot_error(meta, ErrorVerb::Read, &e))?;
+        let state =
+            decode::<M>(meta, &snapshot).map_err(|e| snapshot_error(meta, ErrorVerb::Read, &e))?;
         self.snapshots.save(meta, &snapshot).await?;
         self.update(|current| *current = state);
         Ok(())

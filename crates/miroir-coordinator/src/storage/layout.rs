@@ -83,7 +83,10 @@ pub fn parse_log_key(key: &[u8]) -> Result<(u64, u16), StoreError> {
             let (index, part) = rest.split_at(8);
             Ok((be_u64(index), u16::from_be_bytes([part[0], part[1]])))
         }
-        _ => Err(StoreError::corrupt(format!("key {key:02x?}"), "not a log key")),
+        _ => Err(StoreError::corrupt(
+            format!("key {key:02x?}"),
+            "not a log key",
+        )),
     }
 }
 
@@ -151,7 +154,14 @@ mod tests {
     #[test]
     fn keys_sort_like_their_numbers_and_read_back() {
         let mut previous = Vec::new();
-        for (index, part) in [(0, 0), (0, 1), (1, 0), (255, 9), (256, 0), (u64::MAX, 65_535)] {
+        for (index, part) in [
+            (0, 0),
+            (0, 1),
+            (1, 0),
+            (255, 9),
+            (256, 0),
+            (u64::MAX, 65_535),
+        ] {
             let key = log_key(index, part);
             assert!(previous < key, "{index}/{part}");
             assert!(log_range().contains(&key));

@@ -136,7 +136,8 @@ fn delete_unfinished_snapshots(data_dir: &Path) -> Result<(), StoreError> {
         let name = name.to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             tracing::warn!(file = %entry.path().display(), "deleting a page table that a crash left unfinished");
-            fs::remove_file(entry.path()).map_err(|e| StoreError::io("delete", entry.path(), &e))?;
+            fs::remove_file(entry.path())
+                .map_err(|e| StoreError::io("delete", entry.path(), &e))?;
         }
     }
     Ok(())

@@ -132,10 +132,7 @@ impl SnapshotStore {
         let mut batch = Batch::new();
         put_meta(&mut batch, Meta::Snapshot, &stored_to_pb(&stored));
         self.writer.write(batch, true).await?;
-        *self
-            .current
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(stored);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(stored);
         Ok(())
     }
 
@@ -180,7 +177,10 @@ pub(super) fn drop_leftovers(kv: &dyn Kv, current: Option<&Stored>) -> Result<()
     if batch.is_empty() {
         return Ok(());
     }
-    tracing::info!(chunks = batch.changes().len(), "deleting an unfinished snapshot");
+    tracing::info!(
+        chunks = batch.changes().len(),
+        "deleting an unfinished snapshot"
+    );
     kv.apply(&batch)
 }
 

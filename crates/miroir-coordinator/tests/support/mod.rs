@@ -14,9 +14,15 @@ pub struct Counters {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    Add { name: String, amount: u64 },
+    Add {
+        name: String,
+        amount: u64,
+    },
     /// Carries bytes without meaning, to make entries and snapshots large.
-    Fill { name: String, filler: String },
+    Fill {
+        name: String,
+        filler: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
