@@ -102,7 +102,7 @@ fn the_cluster_is_initialised_once_before_proxies_start() -> Result<()> {
     let init = &document["services"]["init"];
     assert_eq!(init["restart"], "no");
     let script = words(&init["command"]).join(" ");
-    assert!(script.contains("cluster init"), "{script}");
+    assert!(script.contains("ctl cluster init"), "{script}");
     for (node, _) in running(&document, "miroir-node")? {
         assert!(script.contains(node), "{node} is never added: {script}");
     }
