@@ -9,6 +9,8 @@ mod basics;
 mod documents;
 #[path = "node_contract/hidden_field.rs"]
 mod hidden_field;
+#[path = "node_contract/keys.rs"]
+mod keys;
 #[path = "node_contract/pattern.rs"]
 mod pattern;
 #[path = "node_contract/refusals.rs"]

@@ -79,28 +79,6 @@ async fn indexes_are_created_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn indexes_are_swapped() {
-    let swap = |a: &str, b: &str| post("/swap-indexes", json!([{ "indexes": [a, b] }]));
-    let mut script = index("a", json!({}));
-    script.extend(index("b", json!({ "filterableAttributes": ["x"] })));
-    script.extend([
-        post("/indexes/a/documents", json!([{ "id": 1 }])).succeeds(),
-        swap("a", "b")
-            .task(json!({
-                "status": "succeeded", "type": "indexSwap", "indexUid": null,
-                "details": { "swaps": [{ "indexes": ["a", "b"] }] }
-            }))
-            .may_differ("/task/details/swaps/0/rename"),
-        get("/indexes/a/stats").is(json!({ "numberOfDocuments": 0 })),
-        get("/indexes/b/stats").is(json!({ "numberOfDocuments": 1 })),
-        get("/indexes/a/settings").is(json!({ "filterableAttributes": ["x"] })),
-        swap("a", "missing").fails("index_not_found"),
-        swap("a", "a").refused(400, "invalid_swap_duplicate_index_found"),
-    ]);
-    check(script).await;
-}
-
-#[tokio::test]
 async fn stats_count_documents_and_fields() {
     let mut script = index("i", json!({}));
     script.extend([

@@ -153,8 +153,6 @@ async fn it_shows_where_the_proxy_strips_it() {
         })),
         get("/indexes/i/documents/3").is(json!({ NAME: encode(3) })),
         search(json!({ "filter": "none = 1" })).refused(400, "invalid_search_filter"),
-        post("/indexes/i/facet-search", json!({ "facetName": NAME }))
-            .refused(400, "invalid_facet_search_facet_name"),
     ]);
     check(script).await;
 }

@@ -186,13 +186,6 @@ async fn facets_count() {
         search(json!({ "facets": ["genre"], "q": "snow" })).is(json!({
             "facetDistribution": { "genre": { "Poetry": 1, EXACTLY: true } }
         })),
-        post(
-            "/indexes/i/facet-search",
-            json!({ "facetName": "genre", "facetQuery": "n" }),
-        )
-        .is(json!({
-            "facetHits": [{ "value": "Novel", "count": 2 }], "facetQuery": "n"
-        })),
     ]);
     check(script).await;
 }

@@ -1,6 +1,6 @@
 //! The task queue: shapes, order and filters.
 
-use super::pattern::{ABSENT, ANY, DURATION, EXACTLY, TIME};
+use super::pattern::{ANY, DURATION, EXACTLY, TIME};
 use super::script::{Step, check, delete, get, patch, post};
 use serde_json::{Value, json};
 
@@ -110,34 +110,6 @@ async fn tasks_are_filtered_and_paged() {
         get("/tasks?indexUids=a%20b").refused(400, "invalid_index_uid"),
         get("/tasks?afterEnqueuedAt=x").refused(400, "invalid_task_after_enqueued_at"),
         get("/tasks?other=x").refused(400, "bad_request"),
-    ]);
-    check(script).await;
-}
-
-#[tokio::test]
-async fn finished_tasks_are_deleted_and_cannot_be_canceled() {
-    let mut script = five_tasks();
-    script.extend([
-        // Meilisearch answers these two with 200, unlike every other task.
-        post("/tasks/cancel?uids=1", Value::Null)
-            .is(json!({ "type": "taskCancelation", "status": "enqueued", "taskUid": 5 })),
-        post("/tasks/cancel", Value::Null).refused(400, "missing_task_filters"),
-        delete("/tasks").refused(400, "missing_task_filters"),
-        delete("/tasks?uids=0,1").is(json!({ "type": "taskDeletion", "taskUid": 6 })),
-        // A later task of any kind ends after these.
-        post("/indexes/a/documents", json!([{ "id": 9 }])).succeeds(),
-        get("/tasks/5").is(json!({
-            "status": "succeeded",
-            "details": { "matchedTasks": 1, "canceledTasks": 0, "originalFilter": "?uids=1" }
-        })),
-        get("/tasks/6").is(json!({
-            "status": "succeeded",
-            "details": { "matchedTasks": 2, "deletedTasks": 2, "originalFilter": "?uids=0,1" }
-        })),
-        get("/tasks/1").refused(404, "task_not_found"),
-        get("/tasks?indexUids=a").is(json!({
-            "results": [{ "uid": 7 }, { "uid": 4, "customMetadata": ABSENT }], "total": 2
-        })),
     ]);
     check(script).await;
 }
