@@ -8,8 +8,9 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sources = Path::new("miroir/v1");
     println!("cargo:rerun-if-changed={}", sources.display());
-    let mut protos: Vec<PathBuf> =
-        fs::read_dir(sources)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+    let mut protos: Vec<PathBuf> = fs::read_dir(sources)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_, std::io::Error>>()?;
     protos.sort();
     let descriptors = protox::compile(&protos, ["."])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);

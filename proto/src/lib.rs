@@ -1,7 +1,12 @@
 //! Miroir's gRPC interface: generated code, and the conversions that keep protobuf at the edge.
 
 /// The generated types and services of `miroir.v1`.
-#[allow(missing_docs, clippy::all, unused_qualifications, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    unused_qualifications,
+    reason = "generated code"
+)]
 pub mod v1 {
     tonic::include_proto!("miroir.v1");
 }

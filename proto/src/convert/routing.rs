@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use miroir_core::cluster::ReplicaState;
-use miroir_core::id::{Epoch, GroupId, Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId};
+use miroir_core::id::{
+    Epoch, GroupId, Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId,
+};
 use miroir_core::migration::Phase;
 use miroir_core::routing::{
-    IndexRoute, MoveRoute, NodeRoute, ProxyRoute, ReplicaRoute, RoutingTable, ShardRoute, TableDelta,
+    IndexRoute, MoveRoute, NodeRoute, ProxyRoute, ReplicaRoute, RoutingTable, ShardRoute,
+    TableDelta,
 };
 
 use super::ConvertError;
@@ -67,7 +70,9 @@ impl TryFrom<v1::ReplicaState> for ReplicaState {
 
     fn try_from(state: v1::ReplicaState) -> Result<Self, ConvertError> {
         Ok(match state {
-            v1::ReplicaState::Unspecified => return Err(ConvertError::new("ReplicaRoute", "state")),
+            v1::ReplicaState::Unspecified => {
+                return Err(ConvertError::new("ReplicaRoute", "state"));
+            }
             v1::ReplicaState::InSync => Self::InSync,
             v1::ReplicaState::Mirror => Self::Mirror,
             v1::ReplicaState::Building => Self::Building,
@@ -77,15 +82,30 @@ impl TryFrom<v1::ReplicaState> for ReplicaState {
 }
 
 fn node_to_proto((id, node): (&NodeId, &NodeRoute)) -> v1::NodeRoute {
-    v1::NodeRoute { id: id.0, url: node.url.clone(), group: node.group.0, zone: node.zone.clone() }
+    v1::NodeRoute {
+        id: id.0,
+        url: node.url.clone(),
+        group: node.group.0,
+        zone: node.zone.clone(),
+    }
 }
 
 fn node_from_proto(node: v1::NodeRoute) -> (NodeId, NodeRoute) {
-    (NodeId(node.id), NodeRoute { url: node.url, group: GroupId(node.group), zone: node.zone })
+    (
+        NodeId(node.id),
+        NodeRoute {
+            url: node.url,
+            group: GroupId(node.group),
+            zone: node.zone,
+        },
+    )
 }
 
 fn proxy_to_proto((id, proxy): (&ProxyId, &ProxyRoute)) -> v1::ProxyRoute {
-    v1::ProxyRoute { id: id.0, url: proxy.url.clone() }
+    v1::ProxyRoute {
+        id: id.0,
+        url: proxy.url.clone(),
+    }
 }
 
 fn proxy_from_proto(proxy: v1::ProxyRoute) -> (ProxyId, ProxyRoute) {
@@ -101,7 +121,11 @@ impl From<&RoutingTable> for v1::Table {
             nodes: table.nodes.iter().map(node_to_proto).collect(),
             groups: table.groups.iter().map(|group| group.0).collect(),
             proxies: table.proxies.iter().map(proxy_to_proto).collect(),
-            indexes: table.indexes.values().map(|index| index.as_ref().into()).collect(),
+            indexes: table
+                .indexes
+                .values()
+                .map(|index| index.as_ref().into())
+                .collect(),
         }
     }
 }
@@ -110,8 +134,8 @@ impl TryFrom<v1::Table> for RoutingTable {
     type Error = ConvertError;
 
     fn try_from(table: v1::Table) -> Result<Self, ConvertError> {
-        let min_in_sync =
-            u8::try_from(table.min_in_sync).map_err(|_| ConvertError::new("Table", "min_in_sync"))?;
+        let min_in_sync = u8::try_from(table.min_in_sync)
+            .map_err(|_| ConvertError::new("Table", "min_in_sync"))?;
         let indexes = table.indexes.into_iter().map(|index| {
             let route = IndexRoute::try_from(index)?;
             Ok((route.uid.clone(), Arc::new(route)))
@@ -133,13 +157,20 @@ impl From<&TableDelta> for v1::TableDelta {
         Self {
             from: delta.from.0,
             to: delta.to.0,
-            nodes: delta.nodes.as_ref().map(|n| v1::NodeRoutes { nodes: n.iter().map(node_to_proto).collect() }),
-            groups: delta.groups.as_ref().map(|g| v1::Groups { groups: g.iter().map(|group| group.0).collect() }),
-            proxies: delta
-                .proxies
-                .as_ref()
-                .map(|p| v1::ProxyRoutes { proxies: p.iter().map(proxy_to_proto).collect() }),
-            indexes: delta.indexes.iter().map(|index| index.as_ref().into()).collect(),
+            nodes: delta.nodes.as_ref().map(|n| v1::NodeRoutes {
+                nodes: n.iter().map(node_to_proto).collect(),
+            }),
+            groups: delta.groups.as_ref().map(|g| v1::Groups {
+                groups: g.iter().map(|group| group.0).collect(),
+            }),
+            proxies: delta.proxies.as_ref().map(|p| v1::ProxyRoutes {
+                proxies: p.iter().map(proxy_to_proto).collect(),
+            }),
+            indexes: delta
+                .indexes
+                .iter()
+                .map(|index| index.as_ref().into())
+                .collect(),
             removed: delta.removed.iter().map(ToString::to_string).collect(),
         }
     }
@@ -153,9 +184,15 @@ impl TryFrom<v1::TableDelta> for TableDelta {
         Ok(Self {
             from: Epoch(delta.from),
             to: Epoch(delta.to),
-            nodes: delta.nodes.map(|n| n.nodes.into_iter().map(node_from_proto).collect()),
-            groups: delta.groups.map(|g| g.groups.into_iter().map(GroupId).collect()),
-            proxies: delta.proxies.map(|p| p.proxies.into_iter().map(proxy_from_proto).collect()),
+            nodes: delta
+                .nodes
+                .map(|n| n.nodes.into_iter().map(node_from_proto).collect()),
+            groups: delta
+                .groups
+                .map(|g| g.groups.into_iter().map(GroupId).collect()),
+            proxies: delta
+                .proxies
+                .map(|p| p.proxies.into_iter().map(proxy_from_proto).collect()),
             indexes: delta
                 .indexes
                 .into_iter()
@@ -177,11 +214,18 @@ impl From<&IndexRoute> for v1::IndexRoute {
             writer: index.writer.map(|proxy| proxy.0),
             settings_version: index.settings_version,
             settings: index.settings.to_string(),
-            node_settings: index.node_settings.iter().map(|(node, version)| (node.0, *version)).collect(),
+            node_settings: index
+                .node_settings
+                .iter()
+                .map(|(node, version)| (node.0, *version))
+                .collect(),
             leftovers: index
                 .leftovers
                 .iter()
-                .map(|(node, shard)| v1::Leftover { node: node.0, shard: shard.0.into() })
+                .map(|(node, shard)| v1::Leftover {
+                    node: node.0,
+                    shard: shard.0.into(),
+                })
                 .collect(),
             shards: index.shards.iter().map(Into::into).collect(),
             created_at_ms: index.created_at_ms,
@@ -206,9 +250,17 @@ impl TryFrom<v1::IndexRoute> for IndexRoute {
             writer: index.writer.map(ProxyId),
             settings_version: index.settings_version,
             settings: serde_json::from_str(&index.settings).map_err(|_| wrong("settings"))?,
-            node_settings: index.node_settings.into_iter().map(|(node, v)| (NodeId(node), v)).collect(),
+            node_settings: index
+                .node_settings
+                .into_iter()
+                .map(|(node, v)| (NodeId(node), v))
+                .collect(),
             leftovers: leftovers.collect::<Result<_, _>>()?,
-            shards: index.shards.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            shards: index
+                .shards
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
             created_at_ms: index.created_at_ms,
             updated_at_ms: index.updated_at_ms,
         })
@@ -239,7 +291,11 @@ impl TryFrom<v1::ShardRoute> for ShardRoute {
 
     fn try_from(shard: v1::ShardRoute) -> Result<Self, ConvertError> {
         let replica = |r: v1::ReplicaRoute| {
-            Ok(ReplicaRoute { node: NodeId(r.node), group: GroupId(r.group), state: r.state().try_into()? })
+            Ok(ReplicaRoute {
+                node: NodeId(r.node),
+                group: GroupId(r.group),
+                state: r.state().try_into()?,
+            })
         };
         let moving = shard.moving.map(|m| {
             Ok(MoveRoute {
@@ -250,7 +306,11 @@ impl TryFrom<v1::ShardRoute> for ShardRoute {
             })
         });
         Ok(Self {
-            replicas: shard.replicas.into_iter().map(replica).collect::<Result<_, ConvertError>>()?,
+            replicas: shard
+                .replicas
+                .into_iter()
+                .map(replica)
+                .collect::<Result<_, ConvertError>>()?,
             moving: moving.transpose()?,
         })
     }

@@ -26,33 +26,51 @@ impl TryFrom<v1::NewTask> for NewTask {
             kind: TaskKind::parse(&task.kind).ok_or_else(|| wrong("kind"))?,
             details: serde_json::from_str(&task.details).map_err(|_| wrong("details"))?,
             custom_metadata: task.custom_metadata,
-            failure: task.failure.map(|f| serde_json::from_str(&f)).transpose().map_err(|_| wrong("failure"))?,
+            failure: task
+                .failure
+                .map(|f| serde_json::from_str(&f))
+                .transpose()
+                .map_err(|_| wrong("failure"))?,
         })
     }
 }
 
 impl From<&TaskPart> for v1::TaskPart {
     fn from(part: &TaskPart) -> Self {
-        Self { node: part.node.0, node_task: part.node_task, counts: part.counts }
+        Self {
+            node: part.node.0,
+            node_task: part.node_task,
+            counts: part.counts,
+        }
     }
 }
 
 impl From<v1::TaskPart> for TaskPart {
     fn from(part: v1::TaskPart) -> Self {
-        Self { node: NodeId(part.node), node_task: part.node_task, counts: part.counts }
+        Self {
+            node: NodeId(part.node),
+            node_task: part.node_task,
+            counts: part.counts,
+        }
     }
 }
 
 impl From<&Write> for v1::Write {
     fn from(write: &Write) -> Self {
         Self {
-            index: Some(v1::IndexRef { uid: write.uid.to_string(), incarnation: write.incarnation.0 }),
+            index: Some(v1::IndexRef {
+                uid: write.uid.to_string(),
+                incarnation: write.incarnation.0,
+            }),
             task: Some((&write.task).into()),
             parts: write.parts.iter().map(Into::into).collect(),
             missed: write
                 .missed
                 .iter()
-                .map(|(shard, node)| v1::Missed { shard: shard.0.into(), node: node.0 })
+                .map(|(shard, node)| v1::Missed {
+                    shard: shard.0.into(),
+                    node: node.0,
+                })
                 .collect(),
         }
     }
@@ -112,11 +130,19 @@ impl TryFrom<v1::Task> for Task {
         let wrong = |field| ConvertError::new("Task", field);
         Ok(Self {
             uid: TaskUid(task.uid),
-            index: task.index_uid.map(|uid| IndexUid::parse(&uid)).transpose().map_err(|_| wrong("index_uid"))?,
+            index: task
+                .index_uid
+                .map(|uid| IndexUid::parse(&uid))
+                .transpose()
+                .map_err(|_| wrong("index_uid"))?,
             kind: TaskKind::parse(&task.kind).ok_or_else(|| wrong("kind"))?,
             status: TaskStatus::parse(&task.status).ok_or_else(|| wrong("status"))?,
             details: serde_json::from_str(&task.details).map_err(|_| wrong("details"))?,
-            error: task.error.map(|e| serde_json::from_str(&e)).transpose().map_err(|_| wrong("error"))?,
+            error: task
+                .error
+                .map(|e| serde_json::from_str(&e))
+                .transpose()
+                .map_err(|_| wrong("error"))?,
             custom_metadata: task.custom_metadata,
             parts: task.parts.into_iter().map(Into::into).collect(),
             enqueued_at_ms: task.enqueued_at_ms,

@@ -17,17 +17,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    AppliedSettings, Command, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove, TaskUpdate, Write,
+    AppliedSettings, Command, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
+    TaskUpdate, Write,
 };
 pub use index::{DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
 pub use task::{Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};
-pub use topology::{Admission, Group, GroupState, Node, Operation, OperationKind, OperationState, Proxy};
-
-use crate::id::{
-    Epoch, GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId,
+pub use topology::{
+    Admission, Group, GroupState, Node, Operation, OperationKind, OperationState, Proxy,
 };
+
+use crate::id::{Epoch, GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use crate::migration;
 
 /// The replicated state.
@@ -77,7 +78,9 @@ impl ClusterState {
 
     /// Migrations that are not finished, oldest first.
     pub fn unfinished_migrations(&self) -> impl Iterator<Item = &migration::Record> {
-        self.migrations.values().filter(|record| !record.phase.is_final())
+        self.migrations
+            .values()
+            .filter(|record| !record.phase.is_final())
     }
 
     /// The nodes of a group that may hold copies, in order of id.
@@ -90,6 +93,10 @@ impl ClusterState {
     /// Every node that holds, or is to hold, something of an index.
     #[must_use]
     pub fn holders(&self, index: &Index) -> BTreeSet<NodeId> {
-        index.placement.iter().flat_map(|shard| shard.replicas.iter().map(|r| r.node)).collect()
+        index
+            .placement
+            .iter()
+            .flat_map(|shard| shard.replicas.iter().map(|r| r.node))
+            .collect()
     }
 }

@@ -132,7 +132,9 @@ pub enum Rejection {
         uid: IndexUid,
     },
     /// Too few copies took a write.
-    #[error("shard {shard} of index `{uid}` would be left with {in_sync} copies in sync, fewer than {min_in_sync}")]
+    #[error(
+        "shard {shard} of index `{uid}` would be left with {in_sync} copies in sync, fewer than {min_in_sync}"
+    )]
     TooFewInSync {
         /// The index.
         uid: IndexUid,

@@ -69,19 +69,47 @@ impl Policy {
     /// [`PolicyError`] naming the first field that is out of bounds.
     pub fn validate(&self) -> Result<(), PolicyError> {
         let rules = [
-            ((1..=Self::SHARDS_MAX).contains(&self.default_shards), "default_shards", "from 1 to 4096"),
+            (
+                (1..=Self::SHARDS_MAX).contains(&self.default_shards),
+                "default_shards",
+                "from 1 to 4096",
+            ),
             (
                 (1..=Self::REPLICATION_FACTOR_MAX).contains(&self.default_replication_factor),
                 "default_replication_factor",
                 "from 1 to 16",
             ),
-            ((1..=Self::GROUPS_MAX).contains(&self.groups), "groups", "from 1 to 64"),
+            (
+                (1..=Self::GROUPS_MAX).contains(&self.groups),
+                "groups",
+                "from 1 to 64",
+            ),
             (self.min_in_sync >= 1, "min_in_sync", "at least 1"),
-            (self.max_concurrent_migrations >= 1, "max_concurrent_migrations", "at least 1"),
-            (self.max_migrations_per_target >= 1, "max_migrations_per_target", "at least 1"),
-            (self.max_migrations_per_source >= 1, "max_migrations_per_source", "at least 1"),
-            (self.throttle_docs_per_s != Some(0), "throttle_docs_per_s", "at least 1, or absent"),
-            (self.finished_tasks_max >= 100, "finished_tasks_max", "at least 100"),
+            (
+                self.max_concurrent_migrations >= 1,
+                "max_concurrent_migrations",
+                "at least 1",
+            ),
+            (
+                self.max_migrations_per_target >= 1,
+                "max_migrations_per_target",
+                "at least 1",
+            ),
+            (
+                self.max_migrations_per_source >= 1,
+                "max_migrations_per_source",
+                "at least 1",
+            ),
+            (
+                self.throttle_docs_per_s != Some(0),
+                "throttle_docs_per_s",
+                "at least 1, or absent",
+            ),
+            (
+                self.finished_tasks_max >= 100,
+                "finished_tasks_max",
+                "at least 100",
+            ),
         ];
         match rules.iter().find(|(holds, _, _)| !holds) {
             Some((_, field, rule)) => Err(PolicyError { field, rule }),

@@ -96,9 +96,15 @@ impl TaskStatus {
     /// The status of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Enqueued, Self::Processing, Self::Succeeded, Self::Failed, Self::Canceled]
-            .into_iter()
-            .find(|status| status.as_str() == name)
+        [
+            Self::Enqueued,
+            Self::Processing,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Canceled,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == name)
     }
 }
 
@@ -162,7 +168,9 @@ impl TaskRegistry {
 
     /// Tasks that are not final, oldest first.
     pub fn unfinished(&self) -> impl Iterator<Item = &Task> {
-        self.unfinished.iter().filter_map(|uid| self.by_uid.get(uid))
+        self.unfinished
+            .iter()
+            .filter_map(|uid| self.by_uid.get(uid))
     }
 
     /// How many are remembered.
@@ -206,7 +214,12 @@ impl TaskRegistry {
     pub(crate) fn trim(&mut self, finished_max: usize) {
         let mut excess = (self.by_uid.len() - self.unfinished.len()).saturating_sub(finished_max);
         while excess > 0 {
-            let Some(uid) = self.by_uid.keys().find(|uid| !self.unfinished.contains(uid)).copied() else {
+            let Some(uid) = self
+                .by_uid
+                .keys()
+                .find(|uid| !self.unfinished.contains(uid))
+                .copied()
+            else {
                 return;
             };
             self.by_uid.remove(&uid);

@@ -243,8 +243,15 @@ pub fn table() -> String {
             Barrier::Reads => "reads",
             Barrier::ReadsAndWrites => "reads and writes",
         };
-        let line = [phase.to_string().as_str(), row.reads, row.writes, barrier, row.actor, row.next_when]
-            .join(" | ");
+        let line = [
+            phase.to_string().as_str(),
+            row.reads,
+            row.writes,
+            barrier,
+            row.actor,
+            row.next_when,
+        ]
+        .join(" | ");
         out.push_str(&format!("| {line} |\n"));
     }
     out

@@ -120,7 +120,12 @@ impl Record {
     ///
     /// # Errors
     /// [`IllegalEvent`], leaving the record as it was.
-    pub fn advance(&mut self, event: Event, epoch: Epoch, at_ms: u64) -> Result<Phase, IllegalEvent> {
+    pub fn advance(
+        &mut self,
+        event: Event,
+        epoch: Epoch,
+        at_ms: u64,
+    ) -> Result<Phase, IllegalEvent> {
         let phase = self.phase.after(event, self.kind())?;
         self.phase = phase;
         self.phase_epoch = epoch;
@@ -131,7 +136,11 @@ impl Record {
         if self.history.len() == HISTORY_MAX {
             self.history.remove(HISTORY_MAX / 2);
         }
-        self.history.push(PhaseChange { phase, at_ms, event });
+        self.history.push(PhaseChange {
+            phase,
+            at_ms,
+            event,
+        });
         Ok(phase)
     }
 

@@ -1,6 +1,8 @@
 //! Which copies an operation moves.
 
-use crate::cluster::{ClusterState, Index, Operation, OperationKind, OperationState, PlannedMove, ReplicaState};
+use crate::cluster::{
+    ClusterState, Index, Operation, OperationKind, OperationState, PlannedMove, ReplicaState,
+};
 use crate::id::{GroupId, NodeId, OperationId};
 use crate::placement::{self, Scope};
 
@@ -22,19 +24,40 @@ pub fn plan_operation(state: &ClusterState) -> Option<(OperationId, Vec<PlannedM
 
 /// The moves that give every node of the new node's group its share of every index.
 fn balance_group(state: &ClusterState, node: NodeId) -> Vec<PlannedMove> {
-    let Some(group) = state.nodes.get(&node).map(|node| node.group) else { return Vec::new() };
-    state.indexes.values().flat_map(|index| balance_index(state, index, group)).collect()
+    let Some(group) = state.nodes.get(&node).map(|node| node.group) else {
+        return Vec::new();
+    };
+    state
+        .indexes
+        .values()
+        .flat_map(|index| balance_index(state, index, group))
+        .collect()
 }
 
 fn balance_index(state: &ClusterState, index: &Index, group: GroupId) -> Vec<PlannedMove> {
     let current: Vec<Vec<NodeId>> = index
         .placement
         .iter()
-        .map(|shard| shard.replicas.iter().filter(|r| r.group == group).map(|r| r.node).collect())
+        .map(|shard| {
+            shard
+                .replicas
+                .iter()
+                .filter(|r| r.group == group)
+                .map(|r| r.node)
+                .collect()
+        })
         .collect();
-    let scope = Scope { index: index.uid.as_str(), group };
-    let planned =
-        placement::rebalance(&scope, index.replication_factor, &current, &state.candidates(group)).unwrap_or_default();
+    let scope = Scope {
+        index: index.uid.as_str(),
+        group,
+    };
+    let planned = placement::rebalance(
+        &scope,
+        index.replication_factor,
+        &current,
+        &state.candidates(group),
+    )
+    .unwrap_or_default();
     let mut moves: Vec<PlannedMove> = Vec::new();
     for one in planned {
         // A shard has one migration at a time; a stale copy is repaired, not moved.
@@ -62,8 +85,14 @@ fn balance_index(state: &ClusterState, index: &Index, group: GroupId) -> Vec<Pla
 pub fn plan_repair(state: &ClusterState) -> Vec<PlannedMove> {
     let mut moves = Vec::new();
     for index in state.indexes.values() {
-        for (shard, placement) in index.shards().filter(|(_, placement)| placement.moving.is_none()) {
-            let stale = placement.replicas.iter().find(|r| r.state == ReplicaState::Stale);
+        for (shard, placement) in index
+            .shards()
+            .filter(|(_, placement)| placement.moving.is_none())
+        {
+            let stale = placement
+                .replicas
+                .iter()
+                .find(|r| r.state == ReplicaState::Stale);
             if let (Some(stale), Some(source)) = (stale, placement.readable().next()) {
                 moves.push(PlannedMove {
                     uid: index.uid.clone(),

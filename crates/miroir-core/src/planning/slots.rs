@@ -12,14 +12,20 @@ pub fn grantable(state: &ClusterState) -> Vec<MigrationId> {
     let mut working = 0_u32;
     let mut by_source: BTreeMap<NodeId, u32> = BTreeMap::new();
     let mut by_target: BTreeMap<NodeId, u32> = BTreeMap::new();
-    for record in state.unfinished_migrations().filter(|record| record.phase.takes_slot()) {
+    for record in state
+        .unfinished_migrations()
+        .filter(|record| record.phase.takes_slot())
+    {
         working += 1;
         *by_source.entry(record.source).or_default() += 1;
         *by_target.entry(record.target).or_default() += 1;
     }
     let policy = &state.policy;
     let mut granted = Vec::new();
-    for record in state.unfinished_migrations().filter(|record| record.phase == Phase::Planned) {
+    for record in state
+        .unfinished_migrations()
+        .filter(|record| record.phase == Phase::Planned)
+    {
         let source = by_source.entry(record.source).or_default();
         let target = by_target.entry(record.target).or_default();
         let room = working < policy.max_concurrent_migrations

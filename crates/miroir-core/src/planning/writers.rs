@@ -15,14 +15,25 @@ pub fn assign_writers(
     live: &BTreeSet<ProxyId>,
 ) -> Vec<(IndexUid, Incarnation, ProxyId)> {
     let usable = |proxy: &ProxyId| state.proxies.get(proxy).is_some_and(|proxy| !proxy.lost);
-    let mut load: BTreeMap<ProxyId, usize> =
-        live.iter().copied().filter(usable).map(|proxy| (proxy, 0)).collect();
+    let mut load: BTreeMap<ProxyId, usize> = live
+        .iter()
+        .copied()
+        .filter(usable)
+        .map(|proxy| (proxy, 0))
+        .collect();
     for writer in state.indexes.values().filter_map(|index| index.writer) {
         load.entry(writer).and_modify(|count| *count += 1);
     }
     let mut assigned = Vec::new();
-    for index in state.indexes.values().filter(|index| index.writer.is_none()) {
-        let Some((proxy, count)) = load.iter_mut().min_by_key(|(proxy, count)| (**count, **proxy)) else {
+    for index in state
+        .indexes
+        .values()
+        .filter(|index| index.writer.is_none())
+    {
+        let Some((proxy, count)) = load
+            .iter_mut()
+            .min_by_key(|(proxy, count)| (**count, **proxy))
+        else {
             break;
         };
         *count += 1;

@@ -41,15 +41,26 @@ impl RoutingTable {
     /// What changed since `older`.
     #[must_use]
     pub fn delta_from(&self, older: &Self) -> TableDelta {
-        let changed = |uid: &IndexUid, route: &Arc<IndexRoute>| older.indexes.get(uid) != Some(route);
+        let changed =
+            |uid: &IndexUid, route: &Arc<IndexRoute>| older.indexes.get(uid) != Some(route);
         TableDelta {
             from: older.epoch,
             to: self.epoch,
             nodes: (self.nodes != older.nodes).then(|| self.nodes.clone()),
             groups: (self.groups != older.groups).then(|| self.groups.clone()),
             proxies: (self.proxies != older.proxies).then(|| self.proxies.clone()),
-            indexes: self.indexes.iter().filter(|(uid, r)| changed(uid, r)).map(|(_, r)| Arc::clone(r)).collect(),
-            removed: older.indexes.keys().filter(|uid| !self.indexes.contains_key(*uid)).cloned().collect(),
+            indexes: self
+                .indexes
+                .iter()
+                .filter(|(uid, r)| changed(uid, r))
+                .map(|(_, r)| Arc::clone(r))
+                .collect(),
+            removed: older
+                .indexes
+                .keys()
+                .filter(|uid| !self.indexes.contains_key(*uid))
+                .cloned()
+                .collect(),
         }
     }
 
@@ -59,7 +70,10 @@ impl RoutingTable {
     /// [`DeltaError`] when the delta was made from another table than this: a gap, or an old message.
     pub fn with(&self, delta: &TableDelta) -> Result<Self, DeltaError> {
         if delta.from != self.epoch || delta.to < self.epoch {
-            return Err(DeltaError { from: delta.from, have: self.epoch });
+            return Err(DeltaError {
+                from: delta.from,
+                have: self.epoch,
+            });
         }
         let mut next = self.clone();
         next.epoch = delta.to;

@@ -9,4 +9,6 @@ mod table;
 
 pub use delta::{DeltaError, TableDelta};
 pub use resolve::{NodeShare, Unservable};
-pub use table::{IndexRoute, MoveRoute, NodeRoute, ProxyRoute, ReplicaRoute, RoutingTable, ShardRoute};
+pub use table::{
+    IndexRoute, MoveRoute, NodeRoute, ProxyRoute, ReplicaRoute, RoutingTable, ShardRoute,
+};

@@ -25,7 +25,10 @@ pub struct Unservable {
 impl ShardRoute {
     /// Nodes that every client write to the shard goes to.
     pub fn write_targets(&self) -> impl Iterator<Item = NodeId> {
-        self.replicas.iter().filter(|r| r.state.takes_writes()).map(|r| r.node)
+        self.replicas
+            .iter()
+            .filter(|r| r.state.takes_writes())
+            .map(|r| r.node)
     }
 
     /// Whether client writes to the shard are held.
@@ -37,13 +40,18 @@ impl ShardRoute {
     /// The migration to which the ids of client writes must be reported.
     #[must_use]
     pub fn records_dirty(&self) -> Option<MigrationId> {
-        self.moving.filter(|m| m.phase.records_dirty()).map(|m| m.migration)
+        self.moving
+            .filter(|m| m.phase.records_dirty())
+            .map(|m| m.migration)
     }
 
     /// The copy whose counts are the shard's, so that a task counts every document once.
     #[must_use]
     pub fn counted_on(&self) -> Option<NodeId> {
-        self.replicas.iter().find(|r| r.state.is_readable()).map(|r| r.node)
+        self.replicas
+            .iter()
+            .find(|r| r.state.is_readable())
+            .map(|r| r.node)
     }
 }
 
@@ -68,20 +76,33 @@ impl IndexRoute {
     /// Every node that holds a copy, of whatever state.
     #[must_use]
     pub fn holders(&self) -> BTreeSet<NodeId> {
-        self.shards.iter().flat_map(|shard| shard.replicas.iter().map(|r| r.node)).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.replicas.iter().map(|r| r.node))
+            .collect()
     }
 
     /// Nodes that lack the newest settings.
     #[must_use]
     pub fn behind_on_settings(&self) -> BTreeSet<NodeId> {
         let known = |node: &NodeId| self.node_settings.get(node).copied().unwrap_or(0);
-        self.holders().into_iter().filter(|node| known(node) < self.settings_version).collect()
+        self.holders()
+            .into_iter()
+            .filter(|node| known(node) < self.settings_version)
+            .collect()
     }
 
     /// Everything of the index that a node may hold.
     fn held_by(&self, node: NodeId) -> BTreeSet<ShardId> {
-        let copies = self.shards_by_id().filter(|(_, s)| s.replicas.iter().any(|r| r.node == node)).map(|(id, _)| id);
-        let left = self.leftovers.iter().filter(|(holder, _)| *holder == node).map(|(_, shard)| *shard);
+        let copies = self
+            .shards_by_id()
+            .filter(|(_, s)| s.replicas.iter().any(|r| r.node == node))
+            .map(|(id, _)| id);
+        let left = self
+            .leftovers
+            .iter()
+            .filter(|(holder, _)| *holder == node)
+            .map(|(_, shard)| *shard);
         copies.chain(left).collect()
     }
 
@@ -100,7 +121,10 @@ impl IndexRoute {
         let mut chosen: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
         let mut missing = Vec::new();
         for (id, shard) in self.shards_by_id() {
-            let copies = shard.replicas.iter().filter(|r| r.group == group && r.state.is_readable());
+            let copies = shard
+                .replicas
+                .iter()
+                .filter(|r| r.group == group && r.state.is_readable());
             let best = copies.filter_map(|r| Some((rank(r.node)?, r.node))).min();
             match best {
                 Some((_, node)) => {
@@ -116,7 +140,13 @@ impl IndexRoute {
             .into_iter()
             .map(|(node, shards)| {
                 let holds_nothing_else = self.held_by(node) == shards;
-                (node, NodeShare { shards, holds_nothing_else })
+                (
+                    node,
+                    NodeShare {
+                        shards,
+                        holds_nothing_else,
+                    },
+                )
             })
             .collect())
     }
@@ -143,8 +173,14 @@ impl IndexRoute {
         let mut chosen: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
         let mut missing = Vec::new();
         for (id, shard) in self.shards_by_id() {
-            let copies = shard.replicas.iter().filter(|r| r.state.is_readable() && table.groups.contains(&r.group));
-            match copies.filter_map(|r| Some((r.group != group, rank(r.node)?, r.node))).min() {
+            let copies = shard
+                .replicas
+                .iter()
+                .filter(|r| r.state.is_readable() && table.groups.contains(&r.group));
+            match copies
+                .filter_map(|r| Some((r.group != group, rank(r.node)?, r.node)))
+                .min()
+            {
                 Some((_, _, node)) => {
                     chosen.entry(node).or_default().insert(id);
                 }
@@ -156,7 +192,13 @@ impl IndexRoute {
         }
         let share = |(node, shards): (NodeId, BTreeSet<ShardId>)| {
             let holds_nothing_else = self.held_by(node) == shards;
-            (node, NodeShare { shards, holds_nothing_else })
+            (
+                node,
+                NodeShare {
+                    shards,
+                    holds_nothing_else,
+                },
+            )
         };
         Ok(chosen.into_iter().map(share).collect())
     }

@@ -112,7 +112,14 @@ impl RoutingTable {
     #[must_use]
     pub fn build(state: &ClusterState) -> Option<Self> {
         let nodes = state.nodes.values().map(|node| {
-            (node.id, NodeRoute { url: node.url.clone(), group: node.group, zone: node.zone.clone() })
+            (
+                node.id,
+                NodeRoute {
+                    url: node.url.clone(),
+                    group: node.group,
+                    zone: node.zone.clone(),
+                },
+            )
         });
         let searchable = state.groups.values().filter(|group| match group.state {
             GroupState::Searchable => true,
@@ -124,7 +131,16 @@ impl RoutingTable {
             min_in_sync: state.policy.min_in_sync,
             nodes: nodes.collect(),
             groups: searchable.map(|group| group.id).collect(),
-            proxies: proxies.map(|proxy| (proxy.id, ProxyRoute { url: proxy.url.clone() })).collect(),
+            proxies: proxies
+                .map(|proxy| {
+                    (
+                        proxy.id,
+                        ProxyRoute {
+                            url: proxy.url.clone(),
+                        },
+                    )
+                })
+                .collect(),
             indexes: state
                 .indexes
                 .values()
@@ -146,9 +162,16 @@ fn index_route(state: &ClusterState, index: &Index) -> IndexRoute {
         replicas: shard
             .replicas
             .iter()
-            .map(|r| ReplicaRoute { node: r.node, group: r.group, state: r.state })
+            .map(|r| ReplicaRoute {
+                node: r.node,
+                group: r.group,
+                state: r.state,
+            })
             .collect(),
-        moving: shard.moving.and_then(|id| state.migrations.get(&id)).and_then(move_route),
+        moving: shard
+            .moving
+            .and_then(|id| state.migrations.get(&id))
+            .and_then(move_route),
     });
     IndexRoute {
         uid: index.uid.clone(),
@@ -157,7 +180,11 @@ fn index_route(state: &ClusterState, index: &Index) -> IndexRoute {
         writer: index.writer,
         settings_version: index.settings.version,
         settings: index.settings.desired.clone(),
-        node_settings: index.nodes.iter().map(|(node, known)| (*node, known.settings_version)).collect(),
+        node_settings: index
+            .nodes
+            .iter()
+            .map(|(node, known)| (*node, known.settings_version))
+            .collect(),
         leftovers: index.leftovers.clone(),
         shards: shards.collect(),
         created_at_ms: index.created_at_ms,

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{Applied, At};
 use crate::cluster::{
-    AppliedSettings, ClusterState, DepartedIndex, Index, NewIndex, NewTask, NodeIndex, Outcome, Policy, Rejection,
-    Replica, ReplicaState, Settings, ShardPlacement, TaskPart,
+    AppliedSettings, ClusterState, DepartedIndex, Index, NewIndex, NewTask, NodeIndex, Outcome,
+    Policy, Rejection, Replica, ReplicaState, Settings, ShardPlacement, TaskPart,
 };
 use crate::id::{GroupId, Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use crate::migration::Event;
@@ -23,17 +23,27 @@ impl ClusterState {
         }
         let shards = new.shards.unwrap_or(self.policy.default_shards);
         if !(1..=Policy::SHARDS_MAX).contains(&shards) {
-            return Err(Rejection::Invalid(format!("shards must be from 1 to {}, not {shards}", Policy::SHARDS_MAX)));
+            return Err(Rejection::Invalid(format!(
+                "shards must be from 1 to {}, not {shards}",
+                Policy::SHARDS_MAX
+            )));
         }
-        let replication_factor = new.replication_factor.unwrap_or(self.policy.default_replication_factor);
+        let replication_factor = new
+            .replication_factor
+            .unwrap_or(self.policy.default_replication_factor);
         let placement = self.place(&new.uid, shards, replication_factor)?;
-        let nodes = placement.iter().flat_map(|shard| shard.replicas.iter().map(|r| r.node));
+        let nodes = placement
+            .iter()
+            .flat_map(|shard| shard.replicas.iter().map(|r| r.node));
         let index = Index {
             uid: new.uid.clone(),
             incarnation: Incarnation(at.index),
             primary_key: new.primary_key.clone(),
             replication_factor,
-            settings: Settings { version: 1, desired: Value::Object(serde_json::Map::new()) },
+            settings: Settings {
+                version: 1,
+                desired: Value::Object(serde_json::Map::new()),
+            },
             writer: new.writer.filter(|proxy| self.may_write(*proxy)),
             nodes: nodes.map(|node| (node, NodeIndex::default())).collect(),
             placement,
@@ -42,26 +52,44 @@ impl ClusterState {
             updated_at_ms: at.ms,
         };
         self.indexes.insert(new.uid.clone(), index);
-        let task = new.task.as_ref().map(|task| self.new_task(at, Some(new.uid.clone()), task, Vec::new()));
+        let task = new
+            .task
+            .as_ref()
+            .map(|task| self.new_task(at, Some(new.uid.clone()), task, Vec::new()));
         self.touch(at);
-        Ok(Outcome::IndexCreated { incarnation: Incarnation(at.index), task })
+        Ok(Outcome::IndexCreated {
+            incarnation: Incarnation(at.index),
+            task,
+        })
     }
 
     /// Every group holds every shard, each placed on its own.
-    fn place(&self, uid: &IndexUid, shards: u16, replication_factor: u8) -> Result<Vec<ShardPlacement>, Rejection> {
+    fn place(
+        &self,
+        uid: &IndexUid,
+        shards: u16,
+        replication_factor: u8,
+    ) -> Result<Vec<ShardPlacement>, Rejection> {
         let mut placement = vec![ShardPlacement::default(); usize::from(shards)];
         for group in self.groups.keys().copied() {
             let candidates = self.candidates(group);
-            let scope = Scope { index: uid.as_str(), group };
+            let scope = Scope {
+                index: uid.as_str(),
+                group,
+            };
             let too_few = |_| Rejection::TooFewNodes {
                 group,
                 nodes: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
                 replication_factor,
             };
-            let chosen =
-                placement::propose(&scope, shards, replication_factor, &candidates).map_err(too_few)?;
+            let chosen = placement::propose(&scope, shards, replication_factor, &candidates)
+                .map_err(too_few)?;
             for (shard, nodes) in placement.iter_mut().zip(chosen) {
-                let copies = nodes.into_iter().map(|node| Replica { node, group, state: ReplicaState::InSync });
+                let copies = nodes.into_iter().map(|node| Replica {
+                    node,
+                    group,
+                    state: ReplicaState::InSync,
+                });
                 shard.replicas.extend(copies);
             }
         }
@@ -72,7 +100,11 @@ impl ClusterState {
     #[must_use]
     pub fn candidates(&self, group: GroupId) -> Vec<Candidate> {
         self.members(group)
-            .map(|node| Candidate { node: node.id, weight: node.weight, zone: node.zone.clone() })
+            .map(|node| Candidate {
+                node: node.id,
+                weight: node.weight,
+                zone: node.zone.clone(),
+            })
             .collect()
     }
 
@@ -81,8 +113,15 @@ impl ClusterState {
     }
 
     /// The index, if it is still the one meant.
-    pub(super) fn index_of(&mut self, uid: &IndexUid, incarnation: Incarnation) -> Result<&mut Index, Rejection> {
-        let index = self.indexes.get_mut(uid).ok_or_else(|| Rejection::UnknownIndex(uid.clone()))?;
+    pub(super) fn index_of(
+        &mut self,
+        uid: &IndexUid,
+        incarnation: Incarnation,
+    ) -> Result<&mut Index, Rejection> {
+        let index = self
+            .indexes
+            .get_mut(uid)
+            .ok_or_else(|| Rejection::UnknownIndex(uid.clone()))?;
         if index.incarnation != incarnation {
             return Err(Rejection::OtherIncarnation(uid.clone()));
         }
@@ -97,7 +136,10 @@ impl ClusterState {
     ) -> Result<&mut Index, Rejection> {
         let index = self.index_of(uid, incarnation)?;
         if index.writer != Some(proxy) {
-            return Err(Rejection::NotWriter { proxy, uid: uid.clone() });
+            return Err(Rejection::NotWriter {
+                proxy,
+                uid: uid.clone(),
+            });
         }
         Ok(index)
     }
@@ -112,7 +154,10 @@ impl ClusterState {
         let index = self.index_of(uid, incarnation)?;
         match &index.primary_key {
             Some(known) if known != primary_key => {
-                return Err(Rejection::PrimaryKeyExists { uid: uid.clone(), primary_key: known.clone() });
+                return Err(Rejection::PrimaryKeyExists {
+                    uid: uid.clone(),
+                    primary_key: known.clone(),
+                });
             }
             Some(_) => {}
             None => {
@@ -122,7 +167,9 @@ impl ClusterState {
             }
         }
         Ok(match task {
-            Some(task) => Outcome::TaskRegistered(self.new_task(at, Some(uid.clone()), task, Vec::new())),
+            Some(task) => {
+                Outcome::TaskRegistered(self.new_task(at, Some(uid.clone()), task, Vec::new()))
+            }
             None => Outcome::Done,
         })
     }
@@ -155,14 +202,20 @@ impl ClusterState {
         for one in applied {
             let known = index.nodes.entry(one.node).or_default();
             if one.version >= known.settings_version {
-                *known =
-                    NodeIndex { settings_version: one.version, settings_task: Some(one.node_task) };
+                *known = NodeIndex {
+                    settings_version: one.version,
+                    settings_task: Some(one.node_task),
+                };
             }
         }
         if let Some(task) = task {
             self.tasks.change(task, |task| {
                 for one in applied {
-                    let part = TaskPart { node: one.node, node_task: one.node_task, counts: false };
+                    let part = TaskPart {
+                        node: one.node,
+                        node_task: one.node_task,
+                        counts: false,
+                    };
                     if !task.parts.contains(&part) {
                         task.parts.push(part);
                     }
@@ -184,12 +237,21 @@ impl ClusterState {
             return Err(Rejection::UnknownIndex(whose.0.clone()));
         };
         let uid = self.new_task(at, Some(index.uid.clone()), task, Vec::new());
-        let moving: Vec<_> = index.placement.iter().filter_map(|shard| shard.moving).collect();
+        let moving: Vec<_> = index
+            .placement
+            .iter()
+            .filter_map(|shard| shard.moving)
+            .collect();
         for id in moving {
             self.end_abandoned(at, id, Event::Abandoned);
         }
         let waiting: BTreeSet<NodeId> = index.nodes.keys().copied().collect();
-        self.departed.push(DepartedIndex { uid: index.uid, incarnation: index.incarnation, task: uid, waiting });
+        self.departed.push(DepartedIndex {
+            uid: index.uid,
+            incarnation: index.incarnation,
+            task: uid,
+            waiting,
+        });
         self.touch(at);
         Ok(Outcome::TaskRegistered(uid))
     }
@@ -200,7 +262,11 @@ impl ClusterState {
         node: NodeId,
         node_task: Option<u32>,
     ) -> Applied {
-        let Some(departed) = self.departed.iter_mut().find(|d| d.uid == *uid && d.incarnation == incarnation) else {
+        let Some(departed) = self
+            .departed
+            .iter_mut()
+            .find(|d| d.uid == *uid && d.incarnation == incarnation)
+        else {
             return Ok(Outcome::Done);
         };
         if !departed.waiting.remove(&node) {
@@ -208,9 +274,16 @@ impl ClusterState {
         }
         let task = departed.task;
         if let Some(node_task) = node_task {
-            self.tasks.change(task, |task| task.parts.push(TaskPart { node, node_task, counts: true }));
+            self.tasks.change(task, |task| {
+                task.parts.push(TaskPart {
+                    node,
+                    node_task,
+                    counts: true,
+                })
+            });
         }
-        self.departed.retain(|departed| !departed.waiting.is_empty());
+        self.departed
+            .retain(|departed| !departed.waiting.is_empty());
         Ok(Outcome::Done)
     }
 
@@ -227,7 +300,12 @@ impl ClusterState {
         match index.writer {
             Some(writer) if writer == proxy => return Ok(Outcome::Done),
             // Only losing or forgetting the present writer frees an index; two never overlap.
-            Some(_) => return Err(Rejection::NotWriter { proxy, uid: uid.clone() }),
+            Some(_) => {
+                return Err(Rejection::NotWriter {
+                    proxy,
+                    uid: uid.clone(),
+                });
+            }
             None => index.writer = Some(proxy),
         }
         self.touch(at);
@@ -238,6 +316,10 @@ impl ClusterState {
     #[must_use]
     pub fn settings_on_nodes(&self, uid: &IndexUid) -> BTreeMap<NodeId, u64> {
         let nodes = self.indexes.get(uid).map(|index| &index.nodes);
-        nodes.into_iter().flatten().map(|(node, known)| (*node, known.settings_version)).collect()
+        nodes
+            .into_iter()
+            .flatten()
+            .map(|(node, known)| (*node, known.settings_version))
+            .collect()
     }
 }

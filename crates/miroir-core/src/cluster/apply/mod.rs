@@ -40,40 +40,70 @@ impl ClusterState {
         match command {
             Command::Bootstrap { cluster_id, policy } => self.bootstrap(at, cluster_id, policy),
             Command::AddNode { node } => self.add_node(at, node),
-            Command::RegisterProxy { instance, name, url } => self.register_proxy(at, instance, name, url),
+            Command::RegisterProxy {
+                instance,
+                name,
+                url,
+            } => self.register_proxy(at, instance, name, url),
             Command::LoseProxy { proxy } => self.lose_proxy(at, *proxy),
             Command::ForgetProxy { proxy } => self.forget_proxy(at, *proxy),
             Command::CreateIndex(new) => self.create_index(at, new),
-            Command::SetPrimaryKey { uid, incarnation, primary_key, task } => {
-                self.set_primary_key(at, (uid, *incarnation), primary_key, task.as_ref())
+            Command::SetPrimaryKey {
+                uid,
+                incarnation,
+                primary_key,
+                task,
+            } => self.set_primary_key(at, (uid, *incarnation), primary_key, task.as_ref()),
+            Command::ChangeSettings {
+                uid,
+                incarnation,
+                proxy,
+                desired,
+                task,
+            } => self.change_settings(at, (uid, *incarnation, *proxy), desired, task),
+            Command::SettingsEnqueued {
+                uid,
+                incarnation,
+                proxy,
+                applied,
+                task,
+            } => self.settings_enqueued(at, (uid, *incarnation, *proxy), applied, *task),
+            Command::DeleteIndex {
+                uid,
+                incarnation,
+                proxy,
+                task,
+            } => self.delete_index(at, (uid, *incarnation, *proxy), task),
+            Command::IndexPurged {
+                uid,
+                incarnation,
+                node,
+                node_task,
+            } => self.index_purged((uid, *incarnation), *node, *node_task),
+            Command::AssignWriter {
+                uid,
+                incarnation,
+                proxy,
+            } => self.assign_writer(at, (uid, *incarnation), *proxy),
+            Command::RegisterWrites { proxy, writes } => {
+                Ok(self.register_writes(at, *proxy, writes))
             }
-            Command::ChangeSettings { uid, incarnation, proxy, desired, task } => {
-                self.change_settings(at, (uid, *incarnation, *proxy), desired, task)
-            }
-            Command::SettingsEnqueued { uid, incarnation, proxy, applied, task } => {
-                self.settings_enqueued(at, (uid, *incarnation, *proxy), applied, *task)
-            }
-            Command::DeleteIndex { uid, incarnation, proxy, task } => {
-                self.delete_index(at, (uid, *incarnation, *proxy), task)
-            }
-            Command::IndexPurged { uid, incarnation, node, node_task } => {
-                self.index_purged((uid, *incarnation), *node, *node_task)
-            }
-            Command::AssignWriter { uid, incarnation, proxy } => {
-                self.assign_writer(at, (uid, *incarnation), *proxy)
-            }
-            Command::RegisterWrites { proxy, writes } => Ok(self.register_writes(at, *proxy, writes)),
             Command::RegisterTask { uid, task } => {
                 let uid = self.new_task(at, uid.clone(), task, Vec::new());
                 Ok(Outcome::TaskRegistered(uid))
             }
             Command::UpdateTasks { updates } => Ok(self.update_tasks(updates)),
-            Command::EjectReplica { uid, incarnation, shard, node } => {
-                self.eject_replica(at, (uid, *incarnation), *shard, *node)
-            }
+            Command::EjectReplica {
+                uid,
+                incarnation,
+                shard,
+                node,
+            } => self.eject_replica(at, (uid, *incarnation), *shard, *node),
             Command::Plan { operation, moves } => self.plan(at, *operation, moves),
             Command::Advance { id, step, event } => self.advance(at, (*id, *step), *event),
-            Command::ChangeSource { id, step, source } => self.change_source(at, (*id, *step), *source),
+            Command::ChangeSource { id, step, source } => {
+                self.change_source(at, (*id, *step), *source)
+            }
             Command::ReportMigrations { reports } => Ok(self.report_migrations(reports)),
         }
     }

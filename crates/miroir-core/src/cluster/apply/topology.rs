@@ -2,8 +2,8 @@
 
 use super::{Applied, At, next_id};
 use crate::cluster::{
-    Admission, ClusterState, Group, GroupState, Node, NodeSpec, Operation, OperationKind, OperationState, Outcome,
-    Policy, Proxy, Rejection, ReplicaState,
+    Admission, ClusterState, Group, GroupState, Node, NodeSpec, Operation, OperationKind,
+    OperationState, Outcome, Policy, Proxy, Rejection, ReplicaState,
 };
 use crate::id::{GroupId, IndexUid, NodeId, OperationId, ProxyId};
 use crate::migration::{Event, Phase};
@@ -13,12 +13,22 @@ impl ClusterState {
         if let Some(cluster_id) = self.cluster_id.clone() {
             return Err(Rejection::AlreadyInitialised { cluster_id });
         }
-        policy.validate().map_err(|error| Rejection::Invalid(error.to_string()))?;
+        policy
+            .validate()
+            .map_err(|error| Rejection::Invalid(error.to_string()))?;
         self.cluster_id = Some(cluster_id.to_owned());
         self.policy = policy.clone();
         self.groups = (1..=policy.groups)
             .map(GroupId)
-            .map(|id| (id, Group { id, state: GroupState::Searchable }))
+            .map(|id| {
+                (
+                    id,
+                    Group {
+                        id,
+                        state: GroupState::Searchable,
+                    },
+                )
+            })
             .collect();
         self.touch(at);
         Ok(Outcome::Done)
@@ -26,14 +36,22 @@ impl ClusterState {
 
     pub(super) fn add_node(&mut self, at: At, spec: &NodeSpec) -> Applied {
         if let Some(node) = self.nodes.values().find(|node| node.url == spec.url) {
-            return Err(Rejection::NodeExists { url: node.url.clone(), node: node.id });
+            return Err(Rejection::NodeExists {
+                url: node.url.clone(),
+                node: node.id,
+            });
         }
         if !self.groups.contains_key(&spec.group) {
             let known: Vec<_> = self.groups.keys().map(ToString::to_string).collect();
-            return Err(Rejection::UnknownGroup { group: spec.group, known: known.join(", ") });
+            return Err(Rejection::UnknownGroup {
+                group: spec.group,
+                known: known.join(", "),
+            });
         }
         if spec.weight == 0 {
-            return Err(Rejection::Invalid("a node's weight must be at least 1".to_owned()));
+            return Err(Rejection::Invalid(
+                "a node's weight must be at least 1".to_owned(),
+            ));
         }
         let id = NodeId(next_id(&mut self.next.node));
         let node = Node {
@@ -47,12 +65,24 @@ impl ClusterState {
             added_at_ms: at.ms,
         };
         self.nodes.insert(id, node);
-        let operation = self.accept_operation(at, OperationKind::AddNode { node: id }, OperationState::Accepted);
+        let operation = self.accept_operation(
+            at,
+            OperationKind::AddNode { node: id },
+            OperationState::Accepted,
+        );
         self.touch(at);
-        Ok(Outcome::NodeAdded { node: id, operation })
+        Ok(Outcome::NodeAdded {
+            node: id,
+            operation,
+        })
     }
 
-    pub(super) fn accept_operation(&mut self, at: At, kind: OperationKind, state: OperationState) -> OperationId {
+    pub(super) fn accept_operation(
+        &mut self,
+        at: At,
+        kind: OperationKind,
+        state: OperationState,
+    ) -> OperationId {
         let id = OperationId(next_id(&mut self.next.operation));
         let operation = Operation {
             id,
@@ -66,8 +96,18 @@ impl ClusterState {
         id
     }
 
-    pub(super) fn register_proxy(&mut self, at: At, instance: &str, name: &str, url: &str) -> Applied {
-        if let Some(known) = self.proxies.values().find(|proxy| proxy.instance == instance && !proxy.lost) {
+    pub(super) fn register_proxy(
+        &mut self,
+        at: At,
+        instance: &str,
+        name: &str,
+        url: &str,
+    ) -> Applied {
+        if let Some(known) = self
+            .proxies
+            .values()
+            .find(|proxy| proxy.instance == instance && !proxy.lost)
+        {
             return Ok(Outcome::ProxyRegistered(known.id));
         }
         let id = ProxyId(next_id(&mut self.next.proxy));
@@ -88,7 +128,10 @@ impl ClusterState {
     /// only and was never acknowledged. Everything that could tell is distrusted in the same command, before
     /// any other proxy can write.
     pub(super) fn lose_proxy(&mut self, at: At, id: ProxyId) -> Applied {
-        let proxy = self.proxies.get_mut(&id).ok_or(Rejection::UnknownProxy(id))?;
+        let proxy = self
+            .proxies
+            .get_mut(&id)
+            .ok_or(Rejection::UnknownProxy(id))?;
         if proxy.lost {
             return Ok(Outcome::Done);
         }
@@ -101,7 +144,10 @@ impl ClusterState {
     }
 
     pub(super) fn forget_proxy(&mut self, at: At, id: ProxyId) -> Applied {
-        let proxy = self.proxies.remove(&id).ok_or(Rejection::UnknownProxy(id))?;
+        let proxy = self
+            .proxies
+            .remove(&id)
+            .ok_or(Rejection::UnknownProxy(id))?;
         if !proxy.lost {
             // It left of its own will, with its lanes drained: its copies are equal.
             for uid in self.written_by(id) {
@@ -115,19 +161,26 @@ impl ClusterState {
     }
 
     fn written_by(&self, proxy: ProxyId) -> Vec<IndexUid> {
-        self.indexes.values().filter(|index| index.writer == Some(proxy)).map(|index| index.uid.clone()).collect()
+        self.indexes
+            .values()
+            .filter(|index| index.writer == Some(proxy))
+            .map(|index| index.uid.clone())
+            .collect()
     }
 
     /// Takes an index from a writer that may have left a write on some copies only.
     fn distrust_copies(&mut self, at: At, uid: &IndexUid) {
-        let Some(index) = self.indexes.get_mut(uid) else { return };
+        let Some(index) = self.indexes.get_mut(uid) else {
+            return;
+        };
         index.writer = None;
         for shard in &mut index.placement {
             let moving = shard.moving.and_then(|id| self.migrations.get(&id));
             // Between fence and cleaning, source and target are compared again by going back.
             let compared = |node: NodeId| {
                 moving.is_some_and(|m| {
-                    (m.phase.mirrors_writes() || m.phase.holds_writes()) && (m.target == node || m.replaces == Some(node))
+                    (m.phase.mirrors_writes() || m.phase.holds_writes())
+                        && (m.target == node || m.replaces == Some(node))
                 })
             };
             let mut trusted = false;
@@ -146,7 +199,9 @@ impl ClusterState {
             .filter(|m| m.index == *uid)
             .filter_map(|m| match m.phase {
                 Phase::Fenced => Some((m.id, Event::FenceOverrun)),
-                Phase::Mirroring | Phase::CutOver | Phase::Holding => Some((m.id, Event::TargetBehind)),
+                Phase::Mirroring | Phase::CutOver | Phase::Holding => {
+                    Some((m.id, Event::TargetBehind))
+                }
                 Phase::Planned
                 | Phase::Preparing
                 | Phase::Copying

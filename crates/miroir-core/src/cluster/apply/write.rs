@@ -2,7 +2,8 @@
 
 use super::{Applied, At};
 use crate::cluster::{
-    ClusterState, NewTask, Outcome, Rejection, ReplicaState, Task, TaskPart, TaskStatus, TaskUpdate, Write,
+    ClusterState, NewTask, Outcome, Rejection, ReplicaState, Task, TaskPart, TaskStatus,
+    TaskUpdate, Write,
 };
 use crate::id::{Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId, TaskUid};
 use crate::migration::{Event, Phase};
@@ -30,7 +31,11 @@ impl ClusterState {
             uid,
             index,
             kind: new.kind,
-            status: if failed { TaskStatus::Failed } else { TaskStatus::Enqueued },
+            status: if failed {
+                TaskStatus::Failed
+            } else {
+                TaskStatus::Enqueued
+            },
             details: new.details.clone(),
             error: new.failure.clone(),
             custom_metadata: new.custom_metadata.clone(),
@@ -45,17 +50,32 @@ impl ClusterState {
     }
 
     pub(super) fn register_writes(&mut self, at: At, proxy: ProxyId, writes: &[Write]) -> Outcome {
-        Outcome::WritesRegistered(writes.iter().map(|write| self.register_write(at, proxy, write)).collect())
+        Outcome::WritesRegistered(
+            writes
+                .iter()
+                .map(|write| self.register_write(at, proxy, write))
+                .collect(),
+        )
     }
 
     /// The in-sync rule: copies that missed the write leave the in-sync set in the command that acknowledges it.
-    fn register_write(&mut self, at: At, proxy: ProxyId, write: &Write) -> Result<TaskUid, Rejection> {
+    fn register_write(
+        &mut self,
+        at: At,
+        proxy: ProxyId,
+        write: &Write,
+    ) -> Result<TaskUid, Rejection> {
         self.index_written_by((&write.uid, write.incarnation, proxy))?;
         self.eject(at, &write.uid, &write.missed)?;
         if let Some(index) = self.indexes.get_mut(&write.uid) {
             index.updated_at_ms = at.ms;
         }
-        Ok(self.new_task(at, Some(write.uid.clone()), &write.task, write.parts.clone()))
+        Ok(self.new_task(
+            at,
+            Some(write.uid.clone()),
+            &write.task,
+            write.parts.clone(),
+        ))
     }
 
     pub(super) fn eject_replica(
@@ -71,7 +91,12 @@ impl ClusterState {
     }
 
     /// Takes copies out of use, all or none.
-    fn eject(&mut self, at: At, uid: &IndexUid, missed: &[(ShardId, NodeId)]) -> Result<(), Rejection> {
+    fn eject(
+        &mut self,
+        at: At,
+        uid: &IndexUid,
+        missed: &[(ShardId, NodeId)],
+    ) -> Result<(), Rejection> {
         if missed.is_empty() {
             return Ok(());
         }
@@ -87,9 +112,13 @@ impl ClusterState {
                 Verdict::Stale => {
                     let index = self.indexes.get_mut(uid);
                     if let Some(placement) = index.and_then(|index| index.shard_mut(*shard)) {
-                        placement.replicas.iter_mut().filter(|r| r.node == *node).for_each(|r| {
-                            r.state = ReplicaState::Stale;
-                        });
+                        placement
+                            .replicas
+                            .iter_mut()
+                            .filter(|r| r.node == *node)
+                            .for_each(|r| {
+                                r.state = ReplicaState::Stale;
+                            });
                         changed = true;
                     }
                 }
@@ -102,12 +131,20 @@ impl ClusterState {
     }
 
     /// Decides what each miss means, or refuses all when too few copies would be left.
-    fn judge(&self, uid: &IndexUid, missed: &[(ShardId, NodeId)]) -> Result<Vec<Verdict>, Rejection> {
-        let index = self.indexes.get(uid).ok_or_else(|| Rejection::UnknownIndex(uid.clone()))?;
+    fn judge(
+        &self,
+        uid: &IndexUid,
+        missed: &[(ShardId, NodeId)],
+    ) -> Result<Vec<Verdict>, Rejection> {
+        let index = self
+            .indexes
+            .get(uid)
+            .ok_or_else(|| Rejection::UnknownIndex(uid.clone()))?;
         let mut verdicts = Vec::with_capacity(missed.len());
         for (shard, node) in missed {
-            let placement =
-                index.shard(*shard).ok_or_else(|| Rejection::Invalid(format!("index `{uid}` has no shard {shard}")))?;
+            let placement = index
+                .shard(*shard)
+                .ok_or_else(|| Rejection::Invalid(format!("index `{uid}` has no shard {shard}")))?;
             let lost = |replica: NodeId| missed.contains(&(*shard, replica));
             let moving = placement.moving.and_then(|id| self.migrations.get(&id));
             let back = moving.filter(|m| m.phase.mirrors_writes() && m.target == *node);
@@ -118,7 +155,9 @@ impl ClusterState {
                 })
             };
             let (verdict, in_sync) = match (placement.on(*node).map(|r| r.state), back) {
-                (Some(ReplicaState::InSync | ReplicaState::Mirror), Some(m)) if source_took_it(&m) => {
+                (Some(ReplicaState::InSync | ReplicaState::Mirror), Some(m))
+                    if source_took_it(&m) =>
+                {
                     let others = placement
                         .replicas
                         .iter()
@@ -127,9 +166,10 @@ impl ClusterState {
                         .count();
                     (Verdict::GoBack(m.id), others)
                 }
-                (Some(ReplicaState::InSync | ReplicaState::Mirror), _) => {
-                    (Verdict::Stale, placement.readable().filter(|r| !lost(r.node)).count())
-                }
+                (Some(ReplicaState::InSync | ReplicaState::Mirror), _) => (
+                    Verdict::Stale,
+                    placement.readable().filter(|r| !lost(r.node)).count(),
+                ),
                 (Some(ReplicaState::Building | ReplicaState::Stale) | None, _) => {
                     (Verdict::Nothing, usize::from(self.policy.min_in_sync))
                 }
@@ -170,7 +210,11 @@ impl ClusterState {
     pub(super) fn go_back(&mut self, at: At, id: MigrationId, event: Event) {
         let step = self.migrations.get(&id).map(|m| m.step);
         if let Some(step) = step {
-            debug_assert!(self.migrations.get(&id).is_some_and(|m| m.phase != Phase::Planned));
+            debug_assert!(
+                self.migrations
+                    .get(&id)
+                    .is_some_and(|m| m.phase != Phase::Planned)
+            );
             // An illegal pair would change nothing; the callers' phases are all legal.
             let _legal = self.advance(at, (id, step), event);
         }

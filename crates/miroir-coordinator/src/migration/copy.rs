@@ -1,0 +1,102 @@
+//! Copying documents from A to C: all of them, or those that changed.
+
+use std::time::Duration;
+
+use miroir_core::migration::Record;
+use tokio::time::Instant;
+
+use super::digest::Difference;
+use super::node::Copy;
+use super::{MoveError, Nodes};
+use crate::cluster::Cluster;
+use crate::migration::actor::Actor;
+
+/// How often progress is committed.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+
+impl<C: Cluster, N: Nodes> Actor<C, N> {
+    /// Copies every document that A has, from the checkpoint on, in chunks of sorted ids.
+    pub(super) async fn copy_all(
+        &mut self,
+        record: &Record,
+        a: &Copy,
+        c: &Copy,
+    ) -> Result<(), MoveError> {
+        let ids = self.unless_moved_on(record, a.ids()).await?;
+        self.progress.documents_total = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+        let done = match &record.progress.checkpoint {
+            Some(checkpoint) => ids.partition_point(|id| id <= checkpoint),
+            None => 0,
+        };
+        self.progress.documents_done = u64::try_from(done).unwrap_or(u64::MAX);
+        let mut reported = Instant::now();
+        for chunk in ids
+            .get(done..)
+            .unwrap_or_default()
+            .chunks(self.mover.options.chunk_docs)
+        {
+            let began = Instant::now();
+            self.copy_present(record, (a, c), chunk).await?;
+            self.progress.documents_done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            self.progress.checkpoint = chunk.last().cloned();
+            if reported.elapsed() >= REPORT_EVERY {
+                self.report(record).await;
+                reported = Instant::now();
+            }
+            self.throttle(record, chunk.len(), began).await;
+        }
+        self.report(record).await;
+        Ok(())
+    }
+
+    /// Makes C's documents of these ids what A's are now: copied, or deleted where A has none.
+    pub(super) async fn copy_present(
+        &mut self,
+        record: &Record,
+        (a, c): (&Copy, &Copy),
+        ids: &[String],
+    ) -> Result<(), MoveError> {
+        for chunk in ids.chunks(self.mover.options.chunk_docs) {
+            let documents = self.unless_moved_on(record, a.documents(chunk)).await?;
+            let present: std::collections::BTreeSet<&str> =
+                documents.iter().map(|(id, _)| id.as_str()).collect();
+            let absent: Vec<String> = chunk
+                .iter()
+                .filter(|id| !present.contains(id.as_str()))
+                .cloned()
+                .collect();
+            self.before_effect(record).await?;
+            // Never given up half-way: a request that is under way must end before the next one leaves.
+            let bytes = c.add(&documents).await?;
+            c.delete(&absent).await?;
+            self.progress.bytes_done += u64::try_from(bytes).unwrap_or(u64::MAX);
+        }
+        Ok(())
+    }
+
+    /// Does to C what a comparison found.
+    pub(super) async fn repair(
+        &mut self,
+        record: &Record,
+        (a, c): (&Copy, &Copy),
+        found: &Difference,
+    ) -> Result<(), MoveError> {
+        let ids: Vec<String> = found.copy.iter().chain(&found.delete).cloned().collect();
+        self.copy_present(record, (a, c), &ids).await
+    }
+
+    /// Sleeps off what a chunk was faster than the throttle allows. The throttle is read anew every time, so a
+    /// change of it counts from the next chunk on.
+    async fn throttle(&self, record: &Record, documents: usize, began: Instant) {
+        let limit = self
+            .record()
+            .unwrap_or_else(|| record.clone())
+            .throttle_docs_per_s;
+        let Some(limit) = limit.filter(|limit| *limit > 0) else {
+            return;
+        };
+        let documents = u32::try_from(documents).unwrap_or(u32::MAX);
+        let due = Duration::from_secs(1) * documents / limit;
+        tokio::time::sleep_until(began + due).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! Carrying out migrations: one actor for each, under one supervisor, on the leader.
+//!
+//! An actor asks the committed record what comes next, does it, and proposes the event that it observed.
+//! Everything it does may be done again by a later leader. It never decides a phase: `apply` does.
+
+mod actor;
+mod compare;
+mod copy;
+mod digest;
+mod failpoint;
+mod node;
+mod phases;
+mod supervisor;
+
+pub use actor::MoveError;
+pub use supervisor::run as supervise;
+
+use std::time::Duration;
+
+use miroir_core::id::NodeId;
+use miroir_meili::NodeClient;
+
+use crate::session::Sessions;
+
+/// How shards are copied.
+#[derive(Debug, Clone, Copy)]
+pub struct MoveOptions {
+    /// Documents copied with one request.
+    pub chunk_docs: usize,
+    /// How long client writes may be held behind a fence before the migration goes back.
+    pub fence_budget: Duration,
+    /// How long a request may still arrive at a node after it was given up.
+    pub late_request: Duration,
+    /// How long a new leader waits for the work of the last one to end.
+    pub takeover: Duration,
+}
+
+/// Finds the client of a node. `None` for a node that is not in the cluster.
+pub trait Nodes: Clone + Send + Sync + 'static {
+    /// The client of `node`.
+    fn client(&self, node: NodeId) -> Option<NodeClient>;
+}
+
+/// What every actor shares.
+#[derive(Debug, Clone)]
+pub struct Mover<C, N> {
+    /// The replicated state.
+    pub cluster: C,
+    /// The nodes.
+    pub nodes: N,
+    /// Sessions, for barriers and recorded ids.
+    pub sessions: Sessions,
+    /// How to copy.
+    pub options: MoveOptions,
+}

@@ -1,0 +1,247 @@
+//! What an actor does in each phase, once the phase's barrier has been passed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use miroir_core::migration::{Action, Event, Record};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::node::Copy;
+use super::{MoveError, Nodes};
+use crate::cluster::Cluster;
+use crate::migration::actor::Actor;
+
+/// Recorded ids that may be left for the fence: what is copied in one request while clients wait.
+const FEW: usize = 100;
+
+/// Between two looks at what only a writer or a clock can change.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl<C: Cluster, N: Nodes> Actor<C, N> {
+    pub(super) async fn work(&mut self, record: &Record) -> Result<Event, MoveError> {
+        match record.next_action() {
+            Action::AwaitSlot | Action::Nothing => {
+                // The planner moves it on; there is nothing to observe.
+                self.unless_moved_on(record, std::future::pending()).await
+            }
+            Action::Prepare => self.prepare(record).await,
+            Action::Copy => self.copy(record).await,
+            Action::CatchUp => self.catch_up(record).await,
+            Action::DrainFence => self.drain_fence(record).await,
+            Action::Verify => self.verify_mirror(record).await,
+            // The barrier was all there was to wait for.
+            Action::AwaitReaders => Ok(Event::ReadsMoved),
+            Action::Hold => self.hold(record).await,
+            Action::Clean => self.clean(record).await,
+        }
+    }
+
+    fn source(&self, record: &Record) -> Result<Copy, MoveError> {
+        self.copy_on(record, record.source)
+    }
+
+    fn target(&self, record: &Record) -> Result<Copy, MoveError> {
+        self.copy_on(record, record.target)
+    }
+
+    /// The writer's lanes bring index and settings to C; leftovers of the shard on it are removed.
+    async fn prepare(&mut self, record: &Record) -> Result<Event, MoveError> {
+        self.trusted = None;
+        self.pending.clear();
+        self.unless_moved_on(record, self.settings_enqueued(record))
+            .await?;
+        let c = self.target(record)?;
+        self.unless_moved_on(record, c.drain()).await?;
+        if !self.unless_moved_on(record, c.has_index()).await? {
+            warn!(migration = %self.id, node = %c.node, "the target lost the index that it had enqueued");
+            return Ok(Event::TargetLost);
+        }
+        self.before_effect(record).await?;
+        c.clear().await?;
+        Ok(Event::TargetClean)
+    }
+
+    /// Waits until the writer has sent the newest settings to source and target.
+    async fn settings_enqueued(&self, record: &Record) -> Result<(), MoveError> {
+        loop {
+            let enqueued = self.mover.cluster.read(|state| {
+                let index = state.indexes.get(&record.index)?;
+                let current = |node| {
+                    index
+                        .nodes
+                        .get(node)
+                        .is_some_and(|known| known.settings_version >= index.settings.version)
+                };
+                Some(current(&record.source) && current(&record.target))
+            });
+            match enqueued {
+                Some(true) => return Ok(()),
+                Some(false) => tokio::time::sleep(LOOK).await,
+                None => return Err(MoveError::MovedOn),
+            }
+        }
+    }
+
+    async fn copy(&mut self, record: &Record) -> Result<Event, MoveError> {
+        let (a, c) = (self.source(record)?, self.target(record)?);
+        let from_the_start =
+            record.progress.checkpoint.is_none() && self.progress.checkpoint.is_none();
+        // From this session on nothing recorded is lost. What an earlier one recorded was answered before now,
+        // so draining A makes it part of what is copied. After a resumed copy that is not so: then all is compared.
+        self.trusted = if from_the_start {
+            self.writer_session(record)
+        } else {
+            None
+        };
+        self.pending.clear();
+        self.unless_moved_on(record, a.drain()).await?;
+        self.copy_all(record, &a, &c).await?;
+        Ok(Event::Copied)
+    }
+
+    /// Copies what changed, round by round, until so little is left that a short fence will do.
+    async fn catch_up(&mut self, record: &Record) -> Result<Event, MoveError> {
+        let (a, c) = (self.source(record)?, self.target(record)?);
+        loop {
+            self.collect(record);
+            if self.trusted.is_none() {
+                self.compare_whole(record, (&a, &c)).await?;
+                continue;
+            }
+            let began = Instant::now();
+            self.unless_moved_on(record, a.drain()).await?;
+            let queue_is_short = began.elapsed() <= self.mover.options.fence_budget / 4;
+            if self.pending.len() <= FEW && queue_is_short {
+                return Ok(Event::CaughtUp);
+            }
+            self.copy_pending(record, (&a, &c)).await?;
+        }
+    }
+
+    /// Takes what the writer recorded, and notices when some of it may have been lost.
+    fn collect(&mut self, record: &Record) {
+        let dirty = self.mover.sessions.take_dirty(self.id);
+        self.pending.extend(dirty.ids);
+        let session = self.writer_session(record);
+        if dirty.whole_shard || session.is_none() || session != self.trusted {
+            self.trusted = None;
+        }
+    }
+
+    /// Makes C equal to A without knowing what changed. Ids recorded from here on count again.
+    async fn compare_whole(
+        &mut self,
+        record: &Record,
+        (a, c): (&Copy, &Copy),
+    ) -> Result<(), MoveError> {
+        let session = self
+            .unless_moved_on(record, self.some_writer_session(record))
+            .await?;
+        self.pending.clear();
+        let found = self.whole_difference(record, a, c).await?;
+        self.repair(record, (a, c), &found).await?;
+        self.trusted = Some(session);
+        Ok(())
+    }
+
+    /// The writer's session, waiting for one: without a writer there is nobody to record, and nobody to fence.
+    async fn some_writer_session(
+        &self,
+        record: &Record,
+    ) -> Result<(miroir_core::id::ProxyId, crate::session::Connection), MoveError> {
+        loop {
+            match self.writer_session(record) {
+                Some(session) => return Ok(session),
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Copies the recorded ids. A has processed the writes that were recorded, because it was drained after.
+    async fn copy_pending(
+        &mut self,
+        record: &Record,
+        (a, c): (&Copy, &Copy),
+    ) -> Result<(), MoveError> {
+        let ids: Vec<String> = self.pending.iter().cloned().collect();
+        self.copy_present(record, (a, c), &ids).await?;
+        for id in &ids {
+            self.pending.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Behind the fence: client writes to the shard are held, so this is the last of it.
+    async fn drain_fence(&mut self, record: &Record) -> Result<Event, MoveError> {
+        let (a, c) = (self.source(record)?, self.target(record)?);
+        self.collect(record);
+        if self.trusted.is_none() {
+            // What was recorded may be lost, and comparing everything takes longer than clients should wait.
+            return Ok(Event::FenceOverrun);
+        }
+        let drained = tokio::time::timeout(
+            self.mover.options.fence_budget,
+            self.unless_moved_on(record, a.drain()),
+        );
+        match drained.await {
+            Ok(drained) => drained?,
+            Err(_) => return Ok(Event::FenceOverrun),
+        }
+        self.copy_pending(record, (&a, &c)).await?;
+        // A writer that was lost meanwhile has taken what it had not reported with it.
+        self.collect(record);
+        if self.trusted.is_none() || !self.pending.is_empty() {
+            return Ok(Event::FenceOverrun);
+        }
+        Ok(Event::FenceDrained)
+    }
+
+    async fn verify_mirror(&mut self, record: &Record) -> Result<Event, MoveError> {
+        let (a, c) = (self.source(record)?, self.target(record)?);
+        let found = self.verify(record, &a, &c).await?;
+        if found.is_empty() {
+            return Ok(Event::Verified);
+        }
+        self.trusted = None;
+        let failure = c.failures_since(None).await?.unwrap_or_default();
+        let some: Vec<_> = found.copy.iter().chain(&found.delete).take(10).collect();
+        warn!(migration = %self.id, differing = found.len(), ?some, failure, "the copies differ; copying again");
+        Ok(Event::Mismatch)
+    }
+
+    async fn hold(&mut self, record: &Record) -> Result<Event, MoveError> {
+        let window_ms = self
+            .mover
+            .cluster
+            .read(|state| state.policy.reverse_window_ms);
+        self.unless_moved_on(record, async {
+            while now_ms().saturating_sub(record.phase_since_ms()) < window_ms {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(Event::WindowOver)
+    }
+
+    /// Every proxy reads C, and none writes to A any more.
+    async fn clean(&mut self, record: &Record) -> Result<Event, MoveError> {
+        let Some(replaced) = record.replaces else {
+            return Ok(Event::Cleaned);
+        };
+        let copy = self.copy_on(record, replaced)?;
+        self.before_effect(record).await?;
+        self.unless_moved_on(record, copy.drain()).await?;
+        copy.clear().await?;
+        Ok(Event::Cleaned)
+    }
+}
+
+/// This coordinator's clock, in milliseconds since the Unix epoch: for the reverse window only, which nothing
+/// safe depends on.
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
