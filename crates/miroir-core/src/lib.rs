@@ -3,12 +3,13 @@
 pub mod cluster;
 pub mod id;
 pub mod migration;
+pub mod placement;
 pub mod planning;
 pub mod routing;
-pub mod placement;
 
 pub mod api_error;
 pub mod document;
 pub mod hidden_field;
 mod raw_json;
 pub mod request;
+pub mod search;

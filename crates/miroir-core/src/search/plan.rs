@@ -1,0 +1,225 @@
+//! What to ask the nodes for one search.
+
+use serde_json::{Map, Value};
+
+use super::query::{Pagination, SearchQuery};
+use super::settings::SearchSettings;
+use crate::api_error::ApiError;
+use crate::hidden_field::and_filter;
+
+/// A search over some nodes of an index. Makes the nodes' requests and merges their answers.
+///
+/// With one node the request is the client's own. With several, each is asked for all hits up
+/// to the end of the wanted window, because any node may hold all of them, and for the
+/// details by which hits are ranked.
+///
+/// Not exact, because nodes do not tell what would be needed: sorting by an attribute that is
+/// not displayed, and `distinct` by such an attribute (each node's own order and hits are
+/// kept); `matchingStrategy: frequency`; totals and facet counts under `distinct`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub(super) query: SearchQuery,
+    pub(super) settings: SearchSettings,
+    pub(super) direct: bool,
+    /// The distinct attribute, if the merge must ask for it beyond the client's attributes.
+    pub(super) added: Option<String>,
+}
+
+impl Plan {
+    /// Plans `query` on `node_count` nodes.
+    #[must_use]
+    pub fn new(query: SearchQuery, settings: SearchSettings, node_count: usize) -> Self {
+        let direct = node_count == 1;
+        let mut plan = Self {
+            query,
+            settings,
+            direct,
+            added: None,
+        };
+        if !direct {
+            plan.added = plan
+                .distinct()
+                .filter(|path| plan.must_ask_for(path))
+                .map(str::to_owned);
+        }
+        plan
+    }
+
+    /// The attribute by which hits must differ: the query's, else the index's.
+    pub(super) fn distinct(&self) -> Option<&str> {
+        self.query.distinct().or(self.settings.distinct.as_deref())
+    }
+
+    fn must_ask_for(&self, path: &str) -> bool {
+        let covers = |wanted: &str, path: &str| {
+            path.strip_prefix(wanted)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.query.attributes_to_retrieve().is_some_and(|wanted| {
+            !wanted
+                .iter()
+                .any(|name| *name == "*" || covers(name, path) || covers(path, name))
+        })
+    }
+
+    /// The JSON body for a node. `hidden_filter` selects the shards that it answers for; a
+    /// node that answers for all it holds needs none.
+    ///
+    /// # Errors
+    /// `invalid_search_filter` when the client's filter has the wrong type.
+    pub fn body(&self, hidden_filter: Option<&str>) -> Result<Value, ApiError> {
+        let mut body = self.query.members().clone();
+        if let Some(hidden) = hidden_filter {
+            body.insert(
+                "filter".to_owned(),
+                and_filter(self.query.filter(), hidden)?,
+            );
+        }
+        if !self.direct {
+            self.widen(&mut body);
+        }
+        Ok(Value::Object(body))
+    }
+
+    /// Asks for everything the merge needs.
+    fn widen(&self, body: &mut Map<String, Value>) {
+        let (offset, limit) = self.query.pagination().window(self.settings.max_total_hits);
+        let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
+        match self.query.pagination() {
+            Pagination::Offset { .. } => {
+                set("offset", Value::from(0));
+                set("limit", Value::from(offset + limit));
+            }
+            // Page mode makes a node count all its hits, so that the sum is exact.
+            Pagination::Page { .. } => {
+                set("page", Value::from(1));
+                set("hitsPerPage", Value::from(offset + limit));
+            }
+        }
+        set("showRankingScoreDetails", Value::Bool(true));
+        if self.query.semantic_ratio().is_some() {
+            set("showRankingScore", Value::Bool(true));
+        }
+        if let (Some(path), Some(Value::Array(wanted))) =
+            (&self.added, body.get_mut("attributesToRetrieve"))
+        {
+            wanted.push(Value::from(path.as_str()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn plan(body: Value, settings: Value, nodes: usize) -> Plan {
+        let query = SearchQuery::from_json(body.to_string().as_bytes()).expect("valid");
+        Plan::new(query, SearchSettings::from_settings(&settings), nodes)
+    }
+
+    #[test]
+    fn one_node_gets_the_clients_query() {
+        let query = json!({"q": "a", "offset": 5, "limit": 2, "filter": "x = 1 OR y = 2"});
+        let direct = plan(query.clone(), json!({}), 1);
+        assert_eq!(direct.body(None), Ok(query));
+        assert_eq!(
+            direct.body(Some("H")),
+            Ok(json!({"q": "a", "offset": 5, "limit": 2, "filter": ["H", "x = 1 OR y = 2"]}))
+        );
+    }
+
+    #[test]
+    fn several_nodes_are_asked_up_to_the_end_of_the_window() {
+        let small = json!({"pagination": {"maxTotalHits": 30}});
+        let table = [
+            (
+                json!({}),
+                json!({}),
+                json!({"offset": 0, "limit": 20, "showRankingScoreDetails": true}),
+            ),
+            (
+                json!({"offset": 15, "limit": 10}),
+                json!({}),
+                json!({"offset": 0, "limit": 25, "showRankingScoreDetails": true}),
+            ),
+            (
+                json!({"offset": 15, "limit": 100}),
+                small.clone(),
+                json!({"offset": 0, "limit": 30, "showRankingScoreDetails": true}),
+            ),
+            (
+                json!({"limit": 0}),
+                json!({}),
+                json!({"offset": 0, "limit": 0, "showRankingScoreDetails": true}),
+            ),
+            (
+                json!({"page": 3, "hitsPerPage": 5}),
+                json!({}),
+                json!({"page": 1, "hitsPerPage": 15, "showRankingScoreDetails": true}),
+            ),
+            (
+                json!({"page": 3}),
+                small,
+                json!({"page": 1, "hitsPerPage": 30, "showRankingScoreDetails": true}),
+            ),
+            (
+                json!({"page": 0}),
+                json!({}),
+                json!({"page": 1, "hitsPerPage": 0, "showRankingScoreDetails": true}),
+            ),
+            (
+                json!({"hybrid": {"embedder": "e"}, "showRankingScore": false}),
+                json!({}),
+                json!({"hybrid": {"embedder": "e"}, "offset": 0, "limit": 20, "showRankingScore": true, "showRankingScoreDetails": true}),
+            ),
+        ];
+        for (query, settings, expected) in table {
+            assert_eq!(
+                plan(query.clone(), settings, 2).body(None),
+                Ok(expected),
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_distinct_attribute_is_asked_for_when_it_would_be_missing() {
+        let sku = json!({"distinctAttribute": "sku"});
+        let table = [
+            (json!({}), &sku, None),
+            (json!({"attributesToRetrieve": ["*"]}), &sku, None),
+            (json!({"attributesToRetrieve": ["sku"]}), &sku, None),
+            (
+                json!({"attributesToRetrieve": ["id"]}),
+                &sku,
+                Some(json!(["id", "sku"])),
+            ),
+            (
+                json!({"attributesToRetrieve": []}),
+                &sku,
+                Some(json!(["sku"])),
+            ),
+            (
+                json!({"attributesToRetrieve": ["a"], "distinct": "a.b"}),
+                &sku,
+                None,
+            ),
+            (
+                json!({"attributesToRetrieve": ["ab"], "distinct": "a"}),
+                &sku,
+                Some(json!(["ab", "a"])),
+            ),
+        ];
+        for (query, settings, expected) in table {
+            let body = plan(query.clone(), settings.clone(), 2)
+                .body(None)
+                .expect("valid");
+            let asked = body.get("attributesToRetrieve").cloned();
+            let unchanged = query.get("attributesToRetrieve").cloned();
+            assert_eq!(asked, expected.or(unchanged), "{query}");
+        }
+        let direct = plan(json!({"attributesToRetrieve": ["id"]}), sku, 1).body(None);
+        assert_eq!(direct, Ok(json!({"attributesToRetrieve": ["id"]})));
+    }
+}

@@ -1,0 +1,448 @@
+//! Which of two hits ranks higher, rule by rule, from their `_rankingScoreDetails`.
+//!
+//! A node's float score cannot be compared with another's: its denominators depend on the
+//! paths that matched on that node. The counts inside the details can.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value};
+
+use super::facet_value::normalise;
+
+/// What a hit is ranked by.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Rank {
+    rules: Vec<Rule>,
+    /// `_rankingScore`, compared only between the two halves of a hybrid search.
+    score: f64,
+}
+
+/// One ranking rule's result. In every comparison `Greater` means ranks higher.
+#[derive(Debug, Clone, PartialEq)]
+enum Rule {
+    Words {
+        matching: f64,
+    },
+    Typo {
+        count: f64,
+    },
+    /// Proximity, attribute rank, word position: only the score is told.
+    Score(f64),
+    /// The older rule that joins attribute rank and word position.
+    Attribute {
+        attribute: f64,
+        distance: f64,
+    },
+    Exactness {
+        match_type: u8,
+        matching: f64,
+    },
+    Sort {
+        ascending: bool,
+        value: SortValue,
+    },
+    Geo {
+        ascending: bool,
+        distance: Option<f64>,
+    },
+    Vector(f64),
+    /// The node ran out of time before this rule.
+    Skipped,
+    /// A rule whose value the node does not tell (a sort on an attribute that is not
+    /// displayed) or that is not known here. Says nothing about the order.
+    Opaque,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum SortValue {
+    Missing,
+    Text(String),
+    Number(f64),
+}
+
+impl Rank {
+    /// Reads the details and the score of a hit.
+    pub(super) fn new(details: &Map<String, Value>, score: f64) -> Self {
+        let mut rules: Vec<(u64, Rule)> = details
+            .iter()
+            .map(|(name, detail)| {
+                let order = detail
+                    .get("order")
+                    .and_then(Value::as_u64)
+                    .unwrap_or(u64::MAX);
+                (order, Rule::read(name, detail))
+            })
+            .collect();
+        rules.sort_by_key(|(order, _)| *order);
+        Self {
+            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            score,
+        }
+    }
+
+    /// Whether the hit was found by meaning rather than by words.
+    pub(super) fn is_semantic(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| matches!(rule, Rule::Vector(_)))
+    }
+
+    /// `Greater` when `self` ranks higher, `Equal` when the rules do not tell.
+    ///
+    /// `semantic_ratio` weighs a hit found by meaning against one found by words.
+    pub(super) fn compare(&self, other: &Self, semantic_ratio: f64) -> Ordering {
+        for (mine, theirs) in self.rules.iter().zip(&other.rules) {
+            let order = match (mine, theirs) {
+                (Rule::Vector(_), Rule::Vector(_)) => mine.compare(theirs),
+                (Rule::Vector(_), _) => self.compare_halves(other, semantic_ratio),
+                (_, Rule::Vector(_)) => other.compare_halves(self, semantic_ratio).reverse(),
+                _ => mine.compare(theirs),
+            };
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        self.rules.len().cmp(&other.rules.len())
+    }
+
+    /// A semantic hit against a keyword hit; the semantic one wins a tie.
+    fn compare_halves(&self, keyword: &Self, semantic_ratio: f64) -> Ordering {
+        let mine = self.score * semantic_ratio;
+        let theirs = keyword.score * (1.0 - semantic_ratio);
+        if mine >= theirs {
+            Ordering::Greater
+        } else {
+            Ordering::Less
+        }
+    }
+}
+
+impl Rule {
+    fn read(name: &str, detail: &Value) -> Self {
+        let number = |field: &str| detail.get(field).and_then(Value::as_f64).unwrap_or(0.0);
+        match name {
+            "words" => Self::Words {
+                matching: number("matchingWords"),
+            },
+            "typo" => Self::Typo {
+                count: number("typoCount"),
+            },
+            "proximity" | "attributeRank" | "wordPosition" => Self::Score(number("score")),
+            "attribute" => Self::Attribute {
+                attribute: number("attributeRankingOrderScore"),
+                distance: number("queryWordDistanceScore"),
+            },
+            "exactness" => Self::Exactness {
+                match_type: match detail.get("matchType").and_then(Value::as_str) {
+                    Some("exactMatch") => 2,
+                    Some("matchesStart") => 1,
+                    _ => 0,
+                },
+                matching: number("matchingWords"),
+            },
+            "vectorSort" => Self::Vector(number("similarity")),
+            "skipped" => Self::Skipped,
+            _ => Self::read_sort(name, detail),
+        }
+    }
+
+    /// `field:asc`, `_geoPoint(lat, lng):desc`, or something else.
+    fn read_sort(name: &str, detail: &Value) -> Self {
+        let Some((field, direction)) = name.rsplit_once(':') else {
+            return Self::Opaque;
+        };
+        let ascending = match direction {
+            "asc" => true,
+            "desc" => false,
+            _ => return Self::Opaque,
+        };
+        if field.starts_with("_geoPoint(") && field.ends_with(')') {
+            let distance = detail.get("distance").and_then(Value::as_f64);
+            return Self::Geo {
+                ascending,
+                distance,
+            };
+        }
+        let value = match detail.get("value") {
+            Some(Value::Number(number)) => SortValue::Number(number.as_f64().unwrap_or(0.0)),
+            Some(Value::String(text)) => SortValue::Text(normalise(text)),
+            Some(Value::Bool(flag)) => SortValue::Text(flag.to_string()),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => SortValue::Missing,
+        };
+        Self::Sort { ascending, value }
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Words { matching: a }, Self::Words { matching: b })
+            | (Self::Score(a), Self::Score(b))
+            | (Self::Vector(a), Self::Vector(b)) => a.total_cmp(b),
+            (Self::Typo { count: a }, Self::Typo { count: b }) => b.total_cmp(a),
+            (
+                Self::Attribute {
+                    attribute: a,
+                    distance: c,
+                },
+                Self::Attribute {
+                    attribute: b,
+                    distance: d,
+                },
+            ) => a.total_cmp(b).then(c.total_cmp(d)),
+            (
+                Self::Exactness {
+                    match_type: a,
+                    matching: c,
+                },
+                Self::Exactness {
+                    match_type: b,
+                    matching: d,
+                },
+            ) => a.cmp(b).then(c.total_cmp(d)),
+            (
+                Self::Sort {
+                    ascending,
+                    value: a,
+                },
+                Self::Sort { value: b, .. },
+            ) => compare_sort(a, b, *ascending),
+            (
+                Self::Geo {
+                    ascending,
+                    distance: a,
+                },
+                Self::Geo { distance: b, .. },
+            ) => compare_distance(*a, *b, *ascending),
+            (Self::Skipped, Self::Skipped) => Ordering::Equal,
+            (Self::Skipped, _) => Ordering::Less,
+            (_, Self::Skipped) => Ordering::Greater,
+            _ => Ordering::Equal,
+        }
+    }
+}
+
+/// Documents without the value come last and numbers before text, in both directions.
+fn compare_sort(a: &SortValue, b: &SortValue, ascending: bool) -> Ordering {
+    let directed = |order: Ordering| if ascending { order.reverse() } else { order };
+    match (a, b) {
+        (SortValue::Number(a), SortValue::Number(b)) => directed(a.total_cmp(b)),
+        (SortValue::Text(a), SortValue::Text(b)) => directed(a.cmp(b)),
+        _ => sort_class(a).cmp(&sort_class(b)),
+    }
+}
+
+fn sort_class(value: &SortValue) -> u8 {
+    match value {
+        SortValue::Missing => 0,
+        SortValue::Text(_) => 1,
+        SortValue::Number(_) => 2,
+    }
+}
+
+fn compare_distance(a: Option<f64>, b: Option<f64>, ascending: bool) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) if ascending => b.total_cmp(&a),
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        _ => a.is_some().cmp(&b.is_some()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rank(details: Value) -> Rank {
+        Rank::new(details.as_object().expect("an object"), 0.0)
+    }
+
+    fn compare(a: Value, b: Value) -> Ordering {
+        let (a, b) = (rank(a), rank(b));
+        let order = a.compare(&b, 0.5);
+        assert_eq!(
+            b.compare(&a, 0.5),
+            order.reverse(),
+            "not antisymmetric: {a:?} {b:?}"
+        );
+        order
+    }
+
+    #[test]
+    fn every_rule_has_its_better_side() {
+        let better_worse = [
+            (
+                json!({"words": {"order": 0, "matchingWords": 2, "maxMatchingWords": 2}}),
+                json!({"words": {"order": 0, "matchingWords": 1, "maxMatchingWords": 2}}),
+            ),
+            (
+                json!({"typo": {"order": 0, "typoCount": 0}}),
+                json!({"typo": {"order": 0, "typoCount": 1}}),
+            ),
+            (
+                json!({"proximity": {"order": 0, "score": 0.9}}),
+                json!({"proximity": {"order": 0, "score": 0.8}}),
+            ),
+            (
+                json!({"attributeRank": {"order": 0, "score": 0.9}}),
+                json!({"attributeRank": {"order": 0, "score": 0.8}}),
+            ),
+            (
+                json!({"wordPosition": {"order": 0, "score": 0.9}}),
+                json!({"wordPosition": {"order": 0, "score": 0.8}}),
+            ),
+            (
+                json!({"attribute": {"order": 0, "attributeRankingOrderScore": 0.5, "queryWordDistanceScore": 0.2}}),
+                json!({"attribute": {"order": 0, "attributeRankingOrderScore": 0.4, "queryWordDistanceScore": 0.9}}),
+            ),
+            (
+                json!({"attribute": {"order": 0, "attributeRankingOrderScore": 0.5, "queryWordDistanceScore": 0.9}}),
+                json!({"attribute": {"order": 0, "attributeRankingOrderScore": 0.5, "queryWordDistanceScore": 0.2}}),
+            ),
+            (
+                json!({"exactness": {"order": 0, "matchType": "exactMatch"}}),
+                json!({"exactness": {"order": 0, "matchType": "matchesStart"}}),
+            ),
+            (
+                json!({"exactness": {"order": 0, "matchType": "matchesStart"}}),
+                json!({"exactness": {"order": 0, "matchType": "noExactMatch", "matchingWords": 3}}),
+            ),
+            (
+                json!({"exactness": {"order": 0, "matchType": "noExactMatch", "matchingWords": 2}}),
+                json!({"exactness": {"order": 0, "matchType": "noExactMatch", "matchingWords": 1}}),
+            ),
+            (
+                json!({"p:asc": {"order": 0, "value": 1}}),
+                json!({"p:asc": {"order": 0, "value": 2}}),
+            ),
+            (
+                json!({"p:desc": {"order": 0, "value": 2.5}}),
+                json!({"p:desc": {"order": 0, "value": 2}}),
+            ),
+            (
+                json!({"p:asc": {"order": 0, "value": "Abc"}}),
+                json!({"p:asc": {"order": 0, "value": "abd"}}),
+            ),
+            (
+                json!({"p:desc": {"order": 0, "value": "é"}}),
+                json!({"p:desc": {"order": 0, "value": "e"}}),
+            ),
+            (
+                json!({"p:asc": {"order": 0, "value": 9}}),
+                json!({"p:asc": {"order": 0, "value": "a"}}),
+            ),
+            (
+                json!({"p:desc": {"order": 0, "value": 9}}),
+                json!({"p:desc": {"order": 0, "value": "a"}}),
+            ),
+            (
+                json!({"p:asc": {"order": 0, "value": "a"}}),
+                json!({"p:asc": {"order": 0, "value": null}}),
+            ),
+            (
+                json!({"p:desc": {"order": 0, "value": "a"}}),
+                json!({"p:desc": {"order": 0, "value": null}}),
+            ),
+            (
+                json!({"_geoPoint(1, 2):asc": {"order": 0, "value": {"lat": 1, "lng": 2}, "distance": 10.5}}),
+                json!({"_geoPoint(1, 2):asc": {"order": 0, "value": {"lat": 1, "lng": 3}, "distance": 20.0}}),
+            ),
+            (
+                json!({"_geoPoint(1, 2):desc": {"order": 0, "distance": 20.0}}),
+                json!({"_geoPoint(1, 2):desc": {"order": 0, "distance": 10.0}}),
+            ),
+            (
+                json!({"_geoPoint(1, 2):desc": {"order": 0, "distance": 1.0}}),
+                json!({"_geoPoint(1, 2):desc": {"order": 0, "distance": null}}),
+            ),
+            (
+                json!({"_geoPoint(1, 2):asc": {"order": 0, "distance": 1.0}}),
+                json!({"_geoPoint(1, 2):asc": {"order": 0, "distance": null}}),
+            ),
+            (
+                json!({"vectorSort": {"order": 0, "similarity": 0.9}}),
+                json!({"vectorSort": {"order": 0, "similarity": 0.8}}),
+            ),
+            (
+                json!({"vectorSort": {"order": 0, "similarity": 0.1}}),
+                json!({"vectorSort": {"order": 0, "similarity": null}}),
+            ),
+            (
+                json!({"typo": {"order": 0, "typoCount": 2}}),
+                json!({"skipped": {"order": 0}}),
+            ),
+            (
+                json!({"words": {"order": 0, "matchingWords": 1}, "typo": {"order": 1, "typoCount": 0}}),
+                json!({"words": {"order": 0, "matchingWords": 1}, "skipped": {"order": 1}}),
+            ),
+            (
+                json!({"words": {"order": 0, "matchingWords": 1}, "typo": {"order": 1}}),
+                json!({"words": {"order": 0, "matchingWords": 1}}),
+            ),
+        ];
+        for (better, worse) in better_worse {
+            assert_eq!(
+                compare(better.clone(), worse.clone()),
+                Ordering::Greater,
+                "{better} {worse}"
+            );
+            assert_eq!(
+                compare(better.clone(), better.clone()),
+                Ordering::Equal,
+                "{better}"
+            );
+        }
+    }
+
+    #[test]
+    fn denominators_do_not_count() {
+        let table = [
+            (
+                json!({"typo": {"order": 0, "typoCount": 1, "maxTypoCount": 2, "score": 0.66}}),
+                json!({"typo": {"order": 0, "typoCount": 1, "maxTypoCount": 3, "score": 0.75}}),
+            ),
+            (json!({}), json!({})),
+            (
+                json!({"<hidden-rule-0>": {"order": 0, "value": "<hidden>"}}),
+                json!({"<hidden-rule-0>": {"order": 0, "value": "<hidden>"}}),
+            ),
+            (
+                json!({"p:asc": {"order": 0, "value": "ÀB"}}),
+                json!({"p:asc": {"order": 0, "value": "àb"}}),
+            ),
+        ];
+        for (a, b) in table {
+            assert_eq!(compare(a.clone(), b.clone()), Ordering::Equal, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_in_order_decides() {
+        let a = json!({"typo": {"order": 1, "typoCount": 2}, "words": {"order": 0, "matchingWords": 2}});
+        let b = json!({"words": {"order": 0, "matchingWords": 1}, "typo": {"order": 1, "typoCount": 0}});
+        assert_eq!(compare(a, b), Ordering::Greater);
+    }
+
+    #[test]
+    fn hybrid_halves_are_weighed_by_the_ratio() {
+        let semantic = Rank {
+            score: 0.8,
+            ..rank(json!({"vectorSort": {"order": 0, "similarity": 0.8}}))
+        };
+        let keyword = Rank {
+            score: 0.8,
+            ..rank(json!({"words": {"order": 0, "matchingWords": 1}}))
+        };
+        assert!(semantic.is_semantic() && !keyword.is_semantic());
+        for (ratio, expected) in [
+            (0.5, Ordering::Greater),
+            (0.4, Ordering::Less),
+            (0.6, Ordering::Greater),
+        ] {
+            assert_eq!(semantic.compare(&keyword, ratio), expected, "{ratio}");
+            assert_eq!(
+                keyword.compare(&semantic, ratio),
+                expected.reverse(),
+                "{ratio}"
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The settings of an index that decide how answers are merged.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The order of the values of one facet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FacetOrder {
+    /// By value: numbers first, then text.
+    #[default]
+    Alpha,
+    /// By how many documents have it, most first.
+    Count,
+}
+
+/// What a merge needs to know of an index's settings, as its clients see them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchSettings {
+    /// `pagination.maxTotalHits`: no hit beyond it can be reached.
+    pub max_total_hits: u64,
+    /// Whether the nodes' engine also limits totals to `max_total_hits`. Meilisearch did
+    /// until searches became federated ones, and 1.50 does not.
+    pub caps_totals: bool,
+    /// `faceting.maxValuesPerFacet`.
+    pub max_values_per_facet: usize,
+    /// `faceting.sortFacetValuesBy`; `*` stands for the facets that are not named.
+    pub sort_facet_values_by: BTreeMap<String, FacetOrder>,
+    /// `distinctAttribute`.
+    pub distinct: Option<String>,
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self {
+            max_total_hits: 1000,
+            caps_totals: true,
+            max_values_per_facet: 100,
+            sort_facet_values_by: BTreeMap::new(),
+            distinct: None,
+        }
+    }
+}
+
+impl SearchSettings {
+    /// Reads an index's settings object. What is missing or null has Meilisearch's default.
+    #[must_use]
+    pub fn from_settings(settings: &Value) -> Self {
+        let default = Self::default();
+        let max_total_hits = settings
+            .pointer("/pagination/maxTotalHits")
+            .and_then(Value::as_u64);
+        let max_values = settings
+            .pointer("/faceting/maxValuesPerFacet")
+            .and_then(Value::as_u64);
+        let orders = settings
+            .pointer("/faceting/sortFacetValuesBy")
+            .and_then(Value::as_object);
+        Self {
+            max_total_hits: max_total_hits.unwrap_or(default.max_total_hits),
+            caps_totals: default.caps_totals,
+            max_values_per_facet: max_values
+                .and_then(|max| usize::try_from(max).ok())
+                .unwrap_or(default.max_values_per_facet),
+            sort_facet_values_by: orders
+                .into_iter()
+                .flatten()
+                .map(|(facet, order)| (facet.clone(), facet_order(order)))
+                .collect(),
+            distinct: settings
+                .get("distinctAttribute")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        }
+    }
+
+    /// The order of the values of `facet`.
+    #[must_use]
+    pub fn order_of(&self, facet: &str) -> FacetOrder {
+        let orders = &self.sort_facet_values_by;
+        orders
+            .get(facet)
+            .or_else(|| orders.get("*"))
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+fn facet_order(order: &Value) -> FacetOrder {
+    if order.as_str() == Some("count") {
+        FacetOrder::Count
+    } else {
+        FacetOrder::Alpha
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn settings_are_read_with_meilisearchs_defaults() {
+        assert_eq!(
+            SearchSettings::from_settings(&json!({})),
+            SearchSettings::default()
+        );
+        assert_eq!(
+            SearchSettings::from_settings(
+                &json!({"pagination": null, "faceting": {"maxValuesPerFacet": null}, "distinctAttribute": null})
+            ),
+            SearchSettings::default()
+        );
+        let settings = SearchSettings::from_settings(&json!({
+            "pagination": {"maxTotalHits": 50},
+            "faceting": {"maxValuesPerFacet": 7, "sortFacetValuesBy": {"*": "count", "a": "alpha"}},
+            "distinctAttribute": "sku",
+        }));
+        assert_eq!(settings.max_total_hits, 50);
+        assert_eq!(settings.max_values_per_facet, 7);
+        assert_eq!(
+            (settings.order_of("a"), settings.order_of("b")),
+            (FacetOrder::Alpha, FacetOrder::Count)
+        );
+        assert_eq!(settings.distinct.as_deref(), Some("sku"));
+    }
+}
