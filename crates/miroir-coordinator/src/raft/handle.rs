@@ -95,9 +95,7 @@ impl<M: Machine> Consensus<M> {
             return Err(StartError::WrongStorage);
         }
         let id = config.identity.coordinator_id;
-        let raft_config = config
-            .to_openraft()
-            .map_err(|e| StartError::Config(e.to_string()))?;
+        let raft_config = config.to_openraft().map_err(StartError::Config)?;
         let lease = Duration::from_millis(raft_config.election_timeout_max);
         let machine = StateMachine::<M>::load(storage.snapshots.clone())
             .await

@@ -211,17 +211,13 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateMachine<M> {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        self.update(|state| {
+        let applied = self.update(|state| {
             entries
                 .into_iter()
-                .map(|entry| {
-                    state.apply(&entry).map_err(|e| {
-                        let e = openraft::AnyError::new(&e);
-                        StorageIOError::apply(entry.log_id, e).into()
-                    })
-                })
-                .collect()
-        })
+                .map(|entry| state.apply(&entry).map_err(|e| (entry.log_id, e)))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        applied.map_err(|(at, e)| StorageIOError::apply(at, openraft::AnyError::new(&e)).into())
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<M> {

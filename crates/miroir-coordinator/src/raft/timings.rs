@@ -112,7 +112,7 @@ impl ConsensusConfig {
     }
 
     /// The same for openraft. The error says which value does not fit.
-    pub(super) fn to_openraft(&self) -> Result<Config, openraft::ConfigError> {
+    pub(super) fn to_openraft(&self) -> Result<Config, String> {
         let (min, max) = self.timings.election_window_ms(self.position, self.members);
         Config {
             cluster_name: self.identity.cluster_id.clone(),
@@ -127,6 +127,7 @@ impl ConsensusConfig {
             ..Config::default()
         }
         .validate()
+        .map_err(|e| e.to_string())
     }
 }
 

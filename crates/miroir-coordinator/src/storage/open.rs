@@ -225,14 +225,14 @@ fn check_continuity(view: &LogView, snapshot: Option<LogId>) -> Result<(), Store
         }
     }
     // Purging follows a durable snapshot, so a purged log needs one that covers it.
-    if let Some(purged) = view.purged {
-        if snapshot.is_none_or(|id| id.index < purged.index) {
-            let detail = format!(
-                "the log is purged up to {}, no snapshot covers that",
-                purged.index
-            );
-            return Err(StoreError::corrupt(Meta::Snapshot.name(), detail));
-        }
+    if let Some(purged) = view.purged
+        && snapshot.is_none_or(|id| id.index < purged.index)
+    {
+        let detail = format!(
+            "the log is purged up to {}, no snapshot covers that",
+            purged.index
+        );
+        return Err(StoreError::corrupt(Meta::Snapshot.name(), detail));
     }
     Ok(())
 }

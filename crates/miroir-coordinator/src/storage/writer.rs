@@ -154,10 +154,9 @@ fn run(kv: Box<dyn Kv>, mut queue: mpsc::Receiver<Op>, failed: &watch::Sender<Op
         group.finish(kv.as_ref(), failed);
     }
     // What was not asked to be durable becomes so on a clean stop; nobody waits for it.
-    if failed.borrow().is_none() {
-        if let Err(error) = kv.sync() {
-            tracing::warn!(%error, "the last sync of the storage failed");
-        }
+    let healthy = failed.borrow().is_none();
+    if healthy && let Err(error) = kv.sync() {
+        tracing::warn!(%error, "the last sync of the storage failed");
     }
     // Files are closed before anyone hears that they are.
     drop(kv);
@@ -209,10 +208,13 @@ impl Group {
     }
 
     fn finish(self, kv: &dyn Kv, failed: &watch::Sender<Option<StoreError>>) {
-        if self.durable && failed.borrow().is_none() {
-            if let Err(error) = kv.sync() {
-                latch(failed, &error);
-            }
+        // Read out first: the guard must not live on while the failure is latched.
+        let healthy = failed.borrow().is_none();
+        if self.durable
+            && healthy
+            && let Err(error) = kv.sync()
+        {
+            latch(failed, &error);
         }
         let failure = failed.borrow().clone();
         for (done, applied) in self.waiting {
