@@ -1,0 +1,341 @@
+//! The session with the leader: made, kept, and made again.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use miroir_core::id::{Epoch, ProxyId};
+use miroir_proto::v1::coordinator_message::Message as FromLeader;
+use miroir_proto::v1::proxy_message::Message as ToLeader;
+use miroir_proto::v1::routing_client::RoutingClient;
+use miroir_proto::v1::{self, ProxyMessage};
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, Streaming};
+
+use super::Shared;
+use super::acks::Acks;
+use super::lease::{Lease, Renewals};
+use super::table::{Follower, TableError};
+use crate::backoff::Backoff;
+
+/// The longest wait for a connection, for the welcome and for the first table.
+const OPENING: Duration = Duration::from_secs(5);
+/// Dirty ids gather for this long before they are sent.
+const GATHER: Duration = Duration::from_millis(20);
+/// A leader that is ahead by less than this is about to send the change.
+const GAP_GRACE: Duration = Duration::from_millis(500);
+/// The longest wait for writes under way, once the proxy is to leave.
+const DRAIN: Duration = Duration::from_secs(15);
+/// The longest wait for the leader to confirm a goodbye by ending the stream.
+const FAREWELL: Duration = Duration::from_secs(2);
+const TABLE_BYTES_MAX: usize = 64 << 20;
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// The coordinator does not lead, and said who does.
+    #[error("another coordinator leads")]
+    Redirected,
+    /// No session could be made.
+    #[error("no session: {0}")]
+    Refused(String),
+    /// The leader ended it, or the connection broke.
+    #[error("the session broke: {0}")]
+    Broken(String),
+    /// Nothing came for too long.
+    #[error("nothing came for {0:?}")]
+    Stalled(Duration),
+    /// A table message did not fit.
+    #[error("the table has a gap: {0}")]
+    Gap(#[from] TableError),
+    /// The leader has a newer table and does not send it.
+    #[error("the leader is at epoch {0}, and does not send the change")]
+    Behind(Epoch),
+    /// The proxy said goodbye.
+    #[error("goodbye")]
+    Left,
+}
+
+/// Keeps a session up until the proxy has left.
+pub(super) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+    let mut redirects = 0_u32;
+    loop {
+        let endpoint = shared.coordinators.choose();
+        let end = one_session(&shared, &endpoint, &shutdown, &mut backoff).await;
+        shared.dirty.lost();
+        let was_connected = shared.link.borrow().connected;
+        shared.link.send_modify(|link| {
+            link.connected = false;
+            link.reconnects += u64::from(was_connected);
+        });
+        if matches!(end, End::Left) || shutdown.is_cancelled() {
+            break;
+        }
+        if was_connected {
+            tracing::warn!(endpoint, %end, "the session with the leader ended");
+        } else {
+            tracing::debug!(endpoint, %end, "no session");
+        }
+        // Two coordinators that name each other must not be asked in a tight loop.
+        let at_once = matches!(end, End::Redirected) && redirects < 3;
+        redirects = if at_once { redirects + 1 } else { 0 };
+        if !at_once {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+    shared.link.send_modify(|link| link.ended = true);
+}
+
+/// One session, from connecting to its end.
+async fn one_session(
+    shared: &Shared,
+    endpoint: &str,
+    shutdown: &CancellationToken,
+    backoff: &mut Backoff,
+) -> End {
+    let opening = timeout(OPENING, open(shared, endpoint));
+    let opened = tokio::select! {
+        () = shutdown.cancelled() => return End::Left,
+        opened = opening => opened,
+    };
+    let opened = opened.unwrap_or_else(|_| {
+        let detail = format!("{endpoint} did not answer in time");
+        Err(refused(shared, endpoint, &Status::deadline_exceeded(detail)))
+    });
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(end) => return end,
+    };
+    shared.coordinators.confirm(endpoint);
+    backoff.reset();
+    shared.link.send_modify(|link| link.connected = true);
+    tracing::info!(endpoint, proxy = %session.lease.proxy(), "session with the leader");
+    let end = match session.keep(shutdown).await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    if !matches!(end, End::Gap(_) | End::Behind(_)) {
+        // Whoever broke off may lead no more; the others are asked first.
+        shared.coordinators.learn(endpoint, &Status::unavailable(end.to_string()));
+    }
+    end
+}
+
+fn refused(shared: &Shared, endpoint: &str, status: &Status) -> End {
+    if shared.coordinators.learn(endpoint, status) {
+        End::Redirected
+    } else {
+        End::Refused(format!("{:?}: {}", status.code(), status.message()))
+    }
+}
+
+/// A session that has its welcome and its first table.
+struct Session<'a> {
+    shared: &'a Shared,
+    outbound: mpsc::Sender<ProxyMessage>,
+    inbound: Streaming<v1::CoordinatorMessage>,
+    lease: Lease,
+    lease_length: Duration,
+    renewals: Renewals,
+    follower: Follower,
+    acks: Acks,
+    heard: Instant,
+    /// The leader's epoch that has not come yet, and since when.
+    awaited: Option<(Epoch, Instant)>,
+}
+
+/// Connects, says hello and waits for welcome and table.
+async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End> {
+    let channel = shared.coordinators.connect(endpoint).await.map_err(|detail| {
+        refused(shared, endpoint, &Status::unavailable(detail))
+    })?;
+    let mut client = RoutingClient::new(channel).max_decoding_message_size(TABLE_BYTES_MAX);
+    let (outbound, messages) = mpsc::channel(32);
+    let mut request = Request::new(ReceiverStream::new(messages));
+    shared.coordinators.authorize(&mut request);
+    let hello = v1::Hello {
+        instance: shared.config.instance.clone(),
+        name: shared.config.name.clone(),
+        url: shared.config.url.clone(),
+        epoch: shared.table.borrow().epoch.0,
+    };
+    let sent = Instant::now();
+    // The channel is empty and its other end is in `request`: this neither waits nor fails.
+    let _ = outbound.try_send(ProxyMessage { message: Some(ToLeader::Hello(hello)) });
+    let answer = client.session(request).await;
+    let mut inbound = answer.map_err(|status| refused(shared, endpoint, &status))?.into_inner();
+
+    let welcome = match next(&mut inbound).await.map_err(|status| refused(shared, endpoint, &status))? {
+        FromLeader::Welcome(welcome) => welcome,
+        other @ (FromLeader::Table(_) | FromLeader::Delta(_) | FromLeader::Renewed(_)) => {
+            return Err(End::Broken(format!("{} came before the welcome", name_of(&other))));
+        }
+    };
+    let lease_length = Duration::from_millis(welcome.lease_ms.into());
+    let static_reads = Duration::from_millis(welcome.static_reads_ms);
+    let lease = Lease::granted(ProxyId(welcome.proxy_id), sent, lease_length, static_reads);
+    let mut follower = Follower::default();
+    match next(&mut inbound).await.map_err(|status| refused(shared, endpoint, &status))? {
+        FromLeader::Table(table) => shared.publish(follower.whole(table)?),
+        other @ (FromLeader::Welcome(_) | FromLeader::Delta(_) | FromLeader::Renewed(_)) => {
+            return Err(End::Broken(format!("{} came before the first table", name_of(&other))));
+        }
+    }
+    grant(shared, lease);
+    Ok(Session {
+        shared,
+        outbound,
+        inbound,
+        lease,
+        lease_length,
+        renewals: Renewals::default(),
+        follower,
+        acks: Acks::default(),
+        heard: Instant::now(),
+        awaited: None,
+    })
+}
+
+fn grant(shared: &Shared, lease: Lease) {
+    let before = shared.lease.send_replace(Some(lease));
+    if let Some(before) = before.filter(|before| before.proxy() != lease.proxy()) {
+        tracing::warn!(was = %before.proxy(), is = %lease.proxy(), "the coordinators had given this proxy up");
+    }
+}
+
+async fn next(inbound: &mut Streaming<v1::CoordinatorMessage>) -> Result<FromLeader, Status> {
+    match inbound.message().await? {
+        Some(v1::CoordinatorMessage { message: Some(message) }) => Ok(message),
+        Some(v1::CoordinatorMessage { message: None }) => {
+            Err(Status::internal("a message of a kind that this proxy does not know"))
+        }
+        None => Err(Status::unavailable("the leader ended the stream")),
+    }
+}
+
+fn name_of(message: &FromLeader) -> &'static str {
+    match message {
+        FromLeader::Welcome(_) => "a welcome",
+        FromLeader::Table(_) => "a table",
+        FromLeader::Delta(_) => "a change",
+        FromLeader::Renewed(_) => "a renewal",
+    }
+}
+
+impl Session<'_> {
+    /// Renews, follows, acknowledges and reports until something ends it.
+    async fn keep(&mut self, shutdown: &CancellationToken) -> Result<Infallible, End> {
+        let shared = self.shared;
+        let stall = self.lease_length * 3 / 4;
+        let mut renew = tokio::time::interval((self.lease_length / 4).max(Duration::from_millis(1)));
+        renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut flush_at: Option<Instant> = None;
+        let mut leave_by: Option<Instant> = None;
+        self.acknowledge().await?;
+        loop {
+            let far = Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                message = next(&mut self.inbound) => {
+                    let message = message.map_err(|status| End::Broken(status.message().to_owned()))?;
+                    self.on_message(message)?;
+                }
+                _ = renew.tick() => {
+                    let number = self.renewals.send(Instant::now());
+                    self.send(ToLeader::Renew(v1::Renew { number })).await?;
+                }
+                () = shared.in_flight.moved() => self.acknowledge().await?,
+                () = shared.dirty.added(), if flush_at.is_none() => flush_at = Some(Instant::now() + GATHER),
+                () = sleep_until(flush_at.unwrap_or(far).into()), if flush_at.is_some() => {
+                    flush_at = None;
+                    self.report().await?;
+                }
+                () = sleep_until((self.heard + stall).into()) => return Err(End::Stalled(stall)),
+                () = shutdown.cancelled(), if leave_by.is_none() => leave_by = Some(Instant::now() + DRAIN),
+                () = sleep_until(leave_by.unwrap_or(far).into()), if leave_by.is_some() => return self.leave().await,
+            }
+            if leave_by.is_some() && shared.in_flight.no_writes() {
+                return self.leave().await;
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: FromLeader) -> Result<(), End> {
+        let now = Instant::now();
+        self.heard = now;
+        match message {
+            // A table may always begin anew; a second welcome says nothing new.
+            FromLeader::Table(table) => self.shared.publish(self.follower.whole(table)?),
+            FromLeader::Delta(delta) => self.shared.publish(self.follower.change(delta)?),
+            FromLeader::Renewed(renewed) => self.on_renewed(&renewed, now)?,
+            FromLeader::Welcome(_) => {}
+        }
+        Ok(())
+    }
+
+    fn on_renewed(&mut self, renewed: &v1::Renewed, now: Instant) -> Result<(), End> {
+        if let Some(sent) = self.renewals.answered(renewed.number) {
+            self.lease.renewed(sent);
+            self.shared.lease.send_replace(Some(self.lease));
+            self.shared.dirty.confirm(renewed.number);
+        }
+        let behind = |epoch: Epoch| self.follower.epoch() < Some(epoch);
+        match self.awaited.filter(|(epoch, _)| behind(*epoch)) {
+            Some((epoch, since)) if now.saturating_duration_since(since) > GAP_GRACE => Err(End::Behind(epoch)),
+            Some(_) => Ok(()),
+            None => {
+                let newest = Epoch(renewed.epoch);
+                self.awaited = behind(newest).then_some((newest, now));
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends the acknowledgement that is due, after the dirty ids of every write it covers.
+    async fn acknowledge(&mut self) -> Result<(), End> {
+        // Drained first, reports second: a write reports before it ends, so its ids are among them.
+        let drained = self.shared.in_flight.drained();
+        let Some(ack) = self.acks.due(drained) else { return Ok(()) };
+        self.report().await?;
+        self.send(ToLeader::Ack(ack)).await
+    }
+
+    async fn report(&mut self) -> Result<(), End> {
+        for dirty in self.shared.dirty.take(self.renewals.next()) {
+            self.send(ToLeader::Dirty(dirty)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, message: ToLeader) -> Result<(), End> {
+        let sending = self.outbound.send(ProxyMessage { message: Some(message) });
+        match timeout(self.lease_length, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Broken("the connection is closed".to_owned())),
+            Err(_) => Err(End::Stalled(self.lease_length)),
+        }
+    }
+
+    /// Says goodbye and waits until the leader has heard it.
+    async fn leave(&mut self) -> Result<Infallible, End> {
+        self.report().await?;
+        self.acknowledge().await?;
+        if !self.shared.in_flight.no_writes() {
+            // A goodbye claims that every copy is equal. Without it the lease runs out and copies are compared.
+            tracing::warn!("leaving with writes under way");
+            return Err(End::Left);
+        }
+        self.send(ToLeader::Goodbye(v1::Goodbye {})).await?;
+        let until_the_end = async { while next(&mut self.inbound).await.is_ok() {} };
+        if timeout(FAREWELL, until_the_end).await.is_err() {
+            tracing::debug!("the leader did not confirm the goodbye");
+        }
+        Err(End::Left)
+    }
+}
