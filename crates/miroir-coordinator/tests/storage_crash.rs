@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use miroir_coordinator::raft::types::{
@@ -171,21 +171,27 @@ impl Acked {
     }
 }
 
-/// Runs one child and kills it `after` it was started; returns what it said.
-fn run_and_kill(dir: &Path, seed: u64, after: Duration) -> Vec<String> {
-    let me = std::env::current_exe().expect("this binary");
-    let mut child = Command::new(me)
-        .args([
-            "--exact",
-            "child_that_appends_until_it_is_killed",
-            "--nocapture",
-        ])
+/// The arguments that make this binary a child.
+const CHILD_ARGS: [&str; 3] = [
+    "--exact",
+    "child_that_appends_until_it_is_killed",
+    "--nocapture",
+];
+
+fn spawn(command: &mut Command, dir: &Path, seed: u64) -> Child {
+    command
         .env(DIR, dir)
         .env(CHILD_SEED, seed.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the child starts");
+        .expect("the child starts")
+}
+
+/// Runs one child and kills it `after` it was started; returns what it said.
+fn run_and_kill(dir: &Path, seed: u64, after: Duration) -> Vec<String> {
+    let me = std::env::current_exe().expect("this binary");
+    let mut child = spawn(Command::new(me).args(CHILD_ARGS), dir, seed);
     let stdout = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(stdout).lines();
@@ -254,6 +260,78 @@ async fn check(dir: &Path, acked: &Acked) {
     storage.close().await;
 }
 
+fn check_blocking(dir: &Path, acked: &Acked) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(check(dir, acked));
+}
+
+/// The very first open creates files; being killed in the middle must not spoil the
+/// directory for the next one.
+#[test]
+fn being_killed_while_the_storage_is_created_leaves_it_usable() {
+    let seed: u64 = rand::rng().random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    for _ in 0..25 {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let after = Duration::from_micros(rng.random_range(0..40_000));
+        let said = run_and_kill(dir.path(), rng.random(), after);
+        let mut acked = Acked::default();
+        said.iter().for_each(|line| acked.hear(line));
+        check_blocking(dir.path(), &acked);
+    }
+}
+
+/// A limit on file sizes stands in for a full disk: the process ends with an error, and
+/// starts again without loss once there is room.
+#[test]
+fn a_full_disk_ends_the_process_and_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = std::env::current_exe().expect("this binary");
+    // Without the trap the system would kill the process; here the write has to fail.
+    let script = "trap '' XFSZ; ulimit -f 16384; exec \"$0\" \"$@\"";
+    let mut shell = Command::new("sh");
+    let child = spawn(
+        shell.args(["-c", script]).arg(me).args(CHILD_ARGS),
+        dir.path(),
+        1,
+    );
+    let output = wait_with_deadline(child, Duration::from_secs(60));
+    assert!(!output.status.success(), "it went on without room");
+    let mut acked = Acked::default();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let whole = said.lines().filter(|line| line.ends_with('.'));
+    whole.for_each(|line| acked.hear(line));
+    assert!(!acked.entries.is_empty(), "it never got to write: {said}");
+    check_blocking(dir.path(), &acked);
+}
+
+fn wait_with_deadline(mut child: Child, patience: Duration) -> Output {
+    // Read while it runs, or it would block on a full pipe.
+    let mut out = child.stdout.take().expect("piped");
+    let reader = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        std::io::Read::read_to_end(&mut out, &mut said).expect("readable");
+        said
+    });
+    let deadline = Instant::now() + patience;
+    while child.try_wait().expect("a child").is_none() {
+        if Instant::now() > deadline {
+            child.kill().expect("killed");
+            panic!("the child neither went on nor ended");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = child.wait().expect("ended");
+    Output {
+        status,
+        stdout: reader.join().expect("no panic"),
+        stderr: Vec::new(),
+    }
+}
+
 #[test]
 fn what_was_acknowledged_survives_being_killed_at_any_moment() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
@@ -271,10 +349,7 @@ fn what_was_acknowledged_survives_being_killed_at_any_moment() {
         let said = run_and_kill(dir.path(), rng.random(), after);
         lines += said.len();
         said.iter().for_each(|line| acked.hear(line));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(check(dir.path(), &acked));
+        check_blocking(dir.path(), &acked);
     }
     println!(
         "{lines} acknowledgements, {} entries live",

@@ -135,7 +135,7 @@ impl Kv for MemoryKv {
 
     fn size_bytes(&self) -> Result<u64, StoreError> {
         let state = self.disk.lock();
-        let bytes: usize = state.durable.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let bytes: usize = state.current.iter().map(|(k, v)| k.len() + v.len()).sum();
         Ok(bytes as u64)
     }
 }
