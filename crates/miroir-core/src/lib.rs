@@ -13,3 +13,4 @@ pub mod hidden_field;
 mod raw_json;
 pub mod request;
 pub mod search;
+pub mod settings;

@@ -10,8 +10,8 @@ mod message;
 mod strip;
 mod usage;
 
-pub(crate) use code::splice_prefix;
 pub use code::{MAX_SHARDS, decode, encode, shard_of};
+pub(crate) use code::{SYMBOLS, splice_prefix};
 pub use filter::{and_filter, filter_for};
 pub use message::scrub_message;
 pub use strip::{strip_document, strip_facets, strip_value};

@@ -1,0 +1,46 @@
+//! Index settings: the client's, what nodes get instead, and back.
+//!
+//! The catalogue stores the *desired* settings of an index: an object that holds what clients
+//! have set and nothing that is at its default. Nodes get it with three changes, which no
+//! answer shows:
+//!
+//! - `filterableAttributes` starts with a rule for the hidden field. The first matching rule
+//!   wins, so the client's patterns cannot reach the field.
+//! - `faceting.maxValuesPerFacet` is higher where facets are sorted by count, because the
+//!   counts of a cut list cannot be added up ([`node_max_values`]).
+//! - Document templates of embedders pass over the hidden field, which would otherwise change
+//!   the embeddings.
+
+mod merge;
+mod node;
+mod shape;
+mod template;
+mod validate;
+
+pub use merge::merge;
+pub use node::{from_node, node_max_values, patch_for_node, to_node};
+pub use validate::validate;
+
+/// Every setting that Miroir offers, in Meilisearch's order.
+pub const FIELDS: [&str; 20] = [
+    "displayedAttributes",
+    "searchableAttributes",
+    "filterableAttributes",
+    "sortableAttributes",
+    "rankingRules",
+    "stopWords",
+    "nonSeparatorTokens",
+    "separatorTokens",
+    "dictionary",
+    "synonyms",
+    "distinctAttribute",
+    "proximityPrecision",
+    "typoTolerance",
+    "faceting",
+    "pagination",
+    "embedders",
+    "searchCutoffMs",
+    "localizedAttributes",
+    "facetSearch",
+    "prefixSearch",
+];
