@@ -1,0 +1,85 @@
+//! What every leader-only actor is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use miroir_core::cluster::ClusterState;
+use miroir_core::id::NodeId;
+use miroir_meili::NodeClient;
+
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::machine::Handle;
+use crate::migration::{MoveOptions, Mover, Nodes};
+use crate::nodes::{HealthBoard, NodePool};
+use crate::session::Sessions;
+
+/// What every leader-only actor is given. Cheap to clone.
+///
+/// Leadership itself is not in it: an actor gets a token with its start that is cancelled when
+/// leadership ends.
+#[derive(Debug, Clone)]
+pub struct Context<C = Handle> {
+    /// The replicated state.
+    pub cluster: C,
+    /// This coordinator's configuration.
+    pub config: Arc<Config>,
+    /// Clients of the nodes.
+    pub nodes: NodePool,
+    /// Which nodes answer.
+    pub health: HealthBoard,
+    /// The proxies' sessions.
+    pub sessions: Sessions,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<C: Cluster> Context<C> {
+    /// Looks at the newest applied state. `look` must be short: applying waits for it.
+    pub fn read<R>(&self, look: impl FnOnce(&ClusterState) -> R) -> R {
+        self.cluster.read(look)
+    }
+
+    /// The nodes of the cluster, by id.
+    #[must_use]
+    pub fn fleet(&self) -> Fleet<C> {
+        Fleet {
+            cluster: self.cluster.clone(),
+            pool: self.nodes.clone(),
+        }
+    }
+
+    /// What migrations are carried out with.
+    #[must_use]
+    pub fn mover(&self) -> Mover<C, Fleet<C>> {
+        let config = &self.config;
+        let raft_lease = config.raft.election_min_ms + config.raft.election_span_ms;
+        Mover {
+            cluster: self.cluster.clone(),
+            nodes: self.fleet(),
+            sessions: self.sessions.clone(),
+            options: MoveOptions {
+                chunk_docs: usize::try_from(config.migration.copy_chunk_docs).unwrap_or(usize::MAX),
+                fence_budget: Duration::from_millis(config.migration.fence_budget_ms),
+                late_request: Duration::from_millis(config.late_request_ms),
+                // A leader that was cut off stops by itself once its own lease is over.
+                takeover: Duration::from_millis(raft_lease + config.late_request_ms),
+            },
+        }
+    }
+}
+
+/// Clients of the cluster's nodes, by id.
+#[derive(Debug, Clone)]
+pub struct Fleet<C = Handle> {
+    cluster: C,
+    pool: NodePool,
+}
+
+impl<C: Cluster> Nodes for Fleet<C> {
+    fn client(&self, node: NodeId) -> Option<NodeClient> {
+        let node = self.cluster.read(|state| state.nodes.get(&node).cloned())?;
+        self.pool.client(&node).ok()
+    }
+}

@@ -1,0 +1,197 @@
+//! The catalog service: what proxies ask to be committed, and the tasks that clients follow.
+
+mod convert;
+mod list;
+
+use miroir_core::cluster::{Command, Outcome, Task};
+use miroir_core::id::TaskUid;
+use miroir_proto::v1;
+use miroir_proto::v1::catalog_server::Catalog;
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Response, Status};
+
+use super::commit::{commit, epoch};
+use super::status;
+use crate::actor::Context;
+use crate::cluster::Cluster;
+use crate::raft::ReadError;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct CatalogService {
+    ctx: Context,
+}
+
+/// Whether what is read is everything that was ever acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    Current,
+    /// There is no leader to ask; this is what this coordinator last heard.
+    Stale,
+}
+
+impl CatalogService {
+    /// A service on this coordinator.
+    #[must_use]
+    pub fn new(ctx: Context) -> Self {
+        Self { ctx }
+    }
+
+    async fn commit(&self, id: &str, command: &Command) -> Result<Outcome, Status> {
+        commit(&self.ctx.cluster, id, command).await
+    }
+
+    /// Commits what answers a task.
+    async fn commit_task(&self, id: &str, command: &Command) -> Result<Response<v1::TaskReply>, Status> {
+        match self.commit(id, command).await? {
+            Outcome::TaskRegistered(task) => {
+                Ok(Response::new(v1::TaskReply { task: task.0, epoch: epoch(&self.ctx.cluster) }))
+            }
+            other => Err(status::of_unexpected(&other)),
+        }
+    }
+
+    /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
+    /// date is better than none. Where another coordinator leads, it is to be asked.
+    async fn fresh(&self) -> Result<Freshness, Status> {
+        match self.ctx.cluster.confirm_leadership().await {
+            Ok(()) => Ok(Freshness::Current),
+            Err(ReadError::NoQuorum { .. } | ReadError::NotLeader { leader: None }) => Ok(Freshness::Stale),
+            Err(error) => Err(status::of_read(&error)),
+        }
+    }
+}
+
+fn answer<T>(message: T, freshness: Freshness) -> Response<T> {
+    let mut response = Response::new(message);
+    if freshness == Freshness::Stale {
+        response.metadata_mut().insert(status::STALE_METADATA, MetadataValue::from_static("1"));
+    }
+    response
+}
+
+/// The task without what Miroir keeps in its details for itself.
+fn view(task: &Task) -> v1::Task {
+    let mut view = v1::Task::from(task);
+    view.details = list::visible(&task.details).to_string();
+    view
+}
+
+#[tonic::async_trait]
+impl Catalog for CatalogService {
+    async fn create_index(
+        &self,
+        request: Request<v1::CreateIndexRequest>,
+    ) -> Result<Response<v1::CreateIndexReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        match self.commit(&id, &convert::create_index(request)?).await? {
+            Outcome::IndexCreated { incarnation, task } => Ok(Response::new(v1::CreateIndexReply {
+                incarnation: incarnation.0,
+                task: task.map(|task| task.0),
+                epoch: epoch(&self.ctx.cluster),
+            })),
+            other => Err(status::of_unexpected(&other)),
+        }
+    }
+
+    async fn set_primary_key(
+        &self,
+        request: Request<v1::SetPrimaryKeyRequest>,
+    ) -> Result<Response<v1::SetPrimaryKeyReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        let task = match self.commit(&id, &convert::set_primary_key(request)?).await? {
+            Outcome::TaskRegistered(task) => Some(task.0),
+            Outcome::Done => None,
+            other => return Err(status::of_unexpected(&other)),
+        };
+        Ok(Response::new(v1::SetPrimaryKeyReply { task, epoch: epoch(&self.ctx.cluster) }))
+    }
+
+    async fn change_settings(
+        &self,
+        request: Request<v1::ChangeSettingsRequest>,
+    ) -> Result<Response<v1::ChangeSettingsReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        match self.commit(&id, &convert::change_settings(request)?).await? {
+            Outcome::SettingsChanged { version, task } => Ok(Response::new(v1::ChangeSettingsReply {
+                version,
+                task: task.0,
+                epoch: epoch(&self.ctx.cluster),
+            })),
+            other => Err(status::of_unexpected(&other)),
+        }
+    }
+
+    async fn settings_enqueued(
+        &self,
+        request: Request<v1::SettingsEnqueuedRequest>,
+    ) -> Result<Response<v1::SettingsEnqueuedReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        match self.commit(&id, &convert::settings_enqueued(request)?).await? {
+            Outcome::Done => Ok(Response::new(v1::SettingsEnqueuedReply { epoch: epoch(&self.ctx.cluster) })),
+            other => Err(status::of_unexpected(&other)),
+        }
+    }
+
+    async fn delete_index(
+        &self,
+        request: Request<v1::DeleteIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_task(&id, &convert::delete_index(request)?).await
+    }
+
+    async fn register_writes(
+        &self,
+        request: Request<v1::RegisterWritesRequest>,
+    ) -> Result<Response<v1::RegisterWritesReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        match self.commit(&id, &convert::register_writes(request)?).await? {
+            Outcome::WritesRegistered(results) => Ok(Response::new(v1::RegisterWritesReply {
+                results: results.iter().map(convert::write_result).collect(),
+                epoch: epoch(&self.ctx.cluster),
+            })),
+            other => Err(status::of_unexpected(&other)),
+        }
+    }
+
+    async fn register_task(
+        &self,
+        request: Request<v1::RegisterTaskRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_task(&id, &convert::register_task(request)?).await
+    }
+
+    async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
+        let uid = TaskUid(request.into_inner().uid);
+        let freshness = self.fresh().await?;
+        let found = self.ctx.read(|state| state.tasks.get(uid).map(view));
+        let task = found.ok_or_else(|| Status::not_found(format!("Task `{uid}` not found.")))?;
+        Ok(answer(task, freshness))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksReply>, Status> {
+        let request = request.into_inner();
+        let freshness = self.fresh().await?;
+        let page = self.ctx.read(|state| {
+            let page = list::page(&state.tasks, &request);
+            v1::ListTasksReply {
+                results: page.tasks.into_iter().map(view).collect(),
+                total: page.total,
+                next: page.next.map(|uid| uid.0),
+            }
+        });
+        Ok(answer(page, freshness))
+    }
+}

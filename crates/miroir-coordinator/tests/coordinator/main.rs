@@ -1,0 +1,6 @@
+//! Whole coordinators in one process: real consensus, real gRPC, fake nodes.
+
+mod admin;
+mod cluster;
+mod config;
+mod fake_node;
