@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use cluster::{Cluster, PATIENCE, wait_for};
+use cluster::{Cluster, PATIENCE, add, wait_for};
 use miroir_coordinator::raft::{
     MembershipError, ProposeError, RaftLimits, ReadError, RequestId, Role,
 };
@@ -23,7 +23,7 @@ async fn all_coordinators_execute_the_same_commands_in_the_same_order() {
         let leader = leader.clone();
         tokio::spawn(async move {
             let name = format!("counter-{}", n % 7);
-            leader.propose(&Command::add(&name, 1)).await
+            leader.propose(&add(&name, 1)).await
         })
     });
     let proposals: Vec<_> = proposals.collect();
@@ -55,7 +55,7 @@ async fn followers_name_the_leader() {
     let leader = cluster.leader().await;
     cluster.settle().await;
     for (id, node) in cluster.nodes.iter().filter(|(id, _)| **id != leader) {
-        let refused = node.consensus.propose(&Command::add("x", 1)).await;
+        let refused = node.consensus.propose(&add("x", 1)).await;
         let Err(ProposeError::NotLeader { leader: Some(hint) }) = refused else {
             panic!("coordinator {id} answered {refused:?}");
         };
@@ -73,7 +73,7 @@ async fn a_dead_leader_is_replaced_and_nothing_acknowledged_is_lost() {
     let mut acked = 0;
     for round in 0..3 {
         for _ in 0..10 {
-            cluster.propose(Command::add("acked", 1)).await;
+            cluster.propose(add("acked", 1)).await;
             acked += 1;
         }
         let dead = cluster.leader().await;
@@ -86,7 +86,7 @@ async fn a_dead_leader_is_replaced_and_nothing_acknowledged_is_lost() {
         );
         // Announced only with a complete state: no linearizable() before this read.
         assert_eq!(cluster.nodes[&successor].value("acked"), acked);
-        cluster.propose(Command::add("acked", 1)).await;
+        cluster.propose(add("acked", 1)).await;
         acked += 1;
         let back = stopped.start().await;
         cluster.nodes.insert(dead, back);
@@ -102,7 +102,7 @@ async fn a_dead_leader_is_replaced_and_nothing_acknowledged_is_lost() {
 async fn all_coordinators_restart_with_everything() {
     let mut cluster = Cluster::formed(3, RaftLimits::default()).await;
     for _ in 0..20 {
-        cluster.propose(Command::add("kept", 1)).await;
+        cluster.propose(add("kept", 1)).await;
     }
     let mut stopped = Vec::new();
     for id in 1..=3 {
@@ -119,14 +119,14 @@ async fn all_coordinators_restart_with_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_request_is_executed_once_also_under_another_leader() {
     let mut cluster = Cluster::formed(3, RaftLimits::default()).await;
-    cluster.propose(Command::add("once", 5)).await;
+    cluster.propose(add("once", 5)).await;
     let id = RequestId::random();
-    let first = cluster.propose_as(id, Command::add("once", 7)).await;
+    let first = cluster.propose_as(id, add("once", 7)).await;
     assert_eq!(first.before, 5);
-    assert_eq!(cluster.propose_as(id, Command::add("once", 7)).await, first);
+    assert_eq!(cluster.propose_as(id, add("once", 7)).await, first);
     let dead = cluster.leader().await;
     let stopped = cluster.stop(dead).await;
-    assert_eq!(cluster.propose_as(id, Command::add("once", 7)).await, first);
+    assert_eq!(cluster.propose_as(id, add("once", 7)).await, first);
     cluster.nodes.insert(dead, stopped.start().await);
     cluster.settle().await;
     for node in cluster.nodes.values() {
@@ -165,7 +165,7 @@ async fn a_restarted_leader_never_answers_a_stale_read() {
         };
         cluster.nodes.insert(id, restarted);
         for _ in 0..20 {
-            cluster.propose(Command::add("n", 1)).await;
+            cluster.propose(add("n", 1)).await;
             acked.fetch_add(1, Ordering::SeqCst);
         }
         done.store(true, Ordering::SeqCst);
@@ -198,8 +198,8 @@ async fn a_leader_without_a_majority_says_so() {
     }
     let lonely = cluster.nodes[&leader].consensus.clone();
     let id = RequestId::random();
-    let add = Command::add("late", 1);
-    let (read, write) = tokio::join!(lonely.linearizable(), lonely.propose_as(id, &add));
+    let command = add("late", 1);
+    let (read, write) = tokio::join!(lonely.linearizable(), lonely.propose_as(id, &command));
     assert!(matches!(read, Err(ReadError::NoQuorum { .. })), "{read:?}");
     assert!(
         matches!(&write, Err(ProposeError::UnknownOutcome { request_id, .. }) if *request_id == id),
@@ -215,7 +215,7 @@ async fn a_leader_without_a_majority_says_so() {
         cluster.nodes.insert(one.id, one.start().await);
     }
     // The retry finds the command executed already, or executes it now: once either way.
-    cluster.propose_as(id, add).await;
+    cluster.propose_as(id, command).await;
     cluster.settle().await;
     for node in cluster.nodes.values() {
         assert_eq!(node.value("late"), 1);
@@ -263,7 +263,7 @@ async fn a_cluster_is_formed_once_and_only_by_those_who_are_named() {
     // Nothing of this has formed anything.
     assert!(first.members().is_empty());
     assert_eq!(first.metrics().last_log_index, None);
-    let refused = first.propose(&Command::add("x", 1)).await;
+    let refused = first.propose(&add("x", 1)).await;
     assert!(matches!(
         refused,
         Err(ProposeError::NotLeader { leader: None })
@@ -306,7 +306,7 @@ async fn after_a_shutdown_everything_says_stopped() {
     let cluster = Cluster::formed(1, RaftLimits::default()).await;
     let consensus = cluster.nodes[&1].consensus.clone();
     cluster.shutdown().await;
-    let refused = consensus.propose(&Command::add("x", 1)).await;
+    let refused = consensus.propose(&add("x", 1)).await;
     assert!(
         matches!(refused, Err(ProposeError::Stopped { .. })),
         "{refused:?}"

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use cluster::{CLUSTER, Cluster, Node, config, identity, remember, wait_for};
+use cluster::{CLUSTER, Cluster, Node, add, config, identity, remember, wait_for};
 use miroir_coordinator::raft::channels::Pool;
 use miroir_coordinator::raft::{Consensus, MembershipError, ProposeError, RaftLimits, ReadError};
 use miroir_coordinator::storage::Storage;
@@ -76,7 +76,7 @@ async fn a_newcomer_gets_the_snapshot_and_takes_over_a_vote() {
         .await
         .expect("the change is committed");
     cluster.stop(leaving).await;
-    cluster.propose(Command::add("after", 1)).await;
+    cluster.propose(add("after", 1)).await;
     cluster.settle().await;
     assert!(
         cluster.nodes[&4]
@@ -94,7 +94,7 @@ async fn a_newcomer_gets_the_snapshot_and_takes_over_a_vote() {
 
     // With the old leader gone too, the newcomer's vote is needed.
     cluster.stop(leader).await;
-    cluster.propose(Command::add("after", 1)).await;
+    cluster.propose(add("after", 1)).await;
     assert_eq!(cluster.nodes[&cluster.leader().await].value("after"), 2);
     cluster.shutdown().await;
 }
@@ -129,12 +129,12 @@ async fn a_follower_that_missed_the_purged_log_catches_up() {
 async fn requests_are_remembered_across_snapshots_and_restarts() {
     let mut cluster = Cluster::formed(1, eager()).await;
     let id = miroir_coordinator::raft::RequestId::random();
-    let first = cluster.propose_as(id, Command::add("once", 1)).await;
+    let first = cluster.propose_as(id, add("once", 1)).await;
     fill(&cluster, "more", 50, 10).await;
     wait_for_snapshot(&cluster).await;
     let stopped = cluster.stop(1).await;
     cluster.nodes.insert(1, stopped.start().await);
-    assert_eq!(cluster.propose_as(id, Command::add("once", 1)).await, first);
+    assert_eq!(cluster.propose_as(id, add("once", 1)).await, first);
     assert_eq!(cluster.nodes[&1].value("once"), 1);
     cluster.shutdown().await;
 }
@@ -167,7 +167,7 @@ async fn large_entries_do_not_pile_up_in_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_coordinator_is_refused_under_its_old_number() {
     let mut cluster = Cluster::formed(3, RaftLimits::default()).await;
-    cluster.propose(Command::add("n", 1)).await;
+    cluster.propose(add("n", 1)).await;
     cluster.settle().await;
     let leader = cluster.leader().await;
     let victim = (1..=3).find(|id| *id != leader).expect("a follower");
@@ -195,7 +195,7 @@ async fn a_wiped_coordinator_is_refused_under_its_old_number() {
     assert_refused(&answer, "lost the storage");
     // So it learns nothing, and without it there is no majority.
     cluster.nodes.insert(victim, wiped);
-    cluster.propose(Command::add("n", 1)).await;
+    cluster.propose(add("n", 1)).await;
     assert_eq!(
         cluster.nodes[&victim].consensus.metrics().last_log_index,
         None
@@ -236,7 +236,7 @@ async fn messages_for_somebody_else_are_refused() {
 async fn a_damaged_snapshot_transfer_changes_nothing() {
     use pb::raft_snapshot_part::Part;
     let cluster = Cluster::formed(1, RaftLimits::default()).await;
-    cluster.propose(Command::add("n", 1)).await;
+    cluster.propose(add("n", 1)).await;
     let node = &cluster.nodes[&1];
     let header = |length| {
         Part::Header(pb::RaftSnapshotHeader {
@@ -297,11 +297,11 @@ async fn a_failing_disk_ends_consensus_and_says_why() {
         .await
         .expect("a cluster of one");
     wait_for("a leader", || consensus.is_leader().then_some(())).await;
-    let add = Command::add("n", 1);
-    consensus.propose(&add).await.expect("a healthy disk");
+    let command = add("n", 1);
+    consensus.propose(&command).await.expect("a healthy disk");
 
     disk.fail_syncs_after(0);
-    let failed = consensus.propose(&add).await;
+    let failed = consensus.propose(&command).await;
     assert!(
         matches!(
             failed,

@@ -242,12 +242,10 @@ async fn check(dir: &Path, acked: &Acked) {
         assert!(snapshot.snapshot.iter().all(|b| *b == byte));
     }
     let present = log.try_get_log_entries(..).await.expect("readable");
-    let mut expected = purged.map_or(0, |i| i + 1);
-    for found in &present {
+    for (expected, found) in (purged.map_or(0, |i| i + 1)..).zip(&present) {
         assert_eq!(found.log_id.index, expected, "a hole");
         let term = found.log_id.leader_id.term;
         assert_eq!(*found, entry(term, expected), "content of {expected}");
-        expected += 1;
     }
     for (index, term) in &acked.entries {
         if purged.is_some_and(|purged| *index <= purged) {

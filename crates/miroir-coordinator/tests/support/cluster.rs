@@ -207,6 +207,13 @@ impl Cluster {
     }
 }
 
+pub fn add(name: &str, amount: u64) -> Command {
+    Command::Add {
+        name: name.into(),
+        amount,
+    }
+}
+
 pub fn identity(id: u64) -> Identity {
     Identity {
         cluster_id: CLUSTER.into(),

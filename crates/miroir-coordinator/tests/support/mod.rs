@@ -31,16 +31,6 @@ pub struct Outcome {
     pub index: u64,
 }
 
-impl Command {
-    #[allow(dead_code, reason = "not every test binary uses every helper")]
-    pub fn add(name: &str, amount: u64) -> Self {
-        Self::Add {
-            name: name.into(),
-            amount,
-        }
-    }
-}
-
 impl Machine for Counters {
     type Command = Command;
     type Outcome = Outcome;
