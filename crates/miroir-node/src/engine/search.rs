@@ -1,0 +1,513 @@
+//! Searching an index.
+
+use std::collections::{BTreeSet, HashSet};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deserr::{Deserr, take_cf_content};
+use milli_core::score_details::ScoringStrategy;
+use milli_core::vector::Embedder;
+use milli_core::{
+    AscDesc, Index, Search, SearchResult, SortError, TermsMatchingStrategy, TimeBudget, UserError,
+};
+use serde_json::{Map, Value, json};
+
+use super::hits::{self, Found};
+use super::locale::Locale;
+use super::registry::Engine;
+use super::settings::DEFAULT_MAX_TOTAL_HITS;
+use super::{facets, filter};
+use crate::error::{ApiError, Code, marker};
+use crate::validate::{InvalidJson, Problem};
+
+/// Hits on a page when the client does not say.
+pub const DEFAULT_LIMIT: usize = 20;
+
+/// The body of a search.
+#[derive(Debug, Clone, Deserr)]
+#[deserr(error = InvalidJson, rename_all = camelCase, deny_unknown_fields)]
+#[expect(missing_docs, reason = "named and documented as in Meilisearch's API")]
+pub struct SearchQuery {
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchQ>)]
+    pub q: Option<String>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchVector>)]
+    pub vector: Option<Vec<f32>>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchHybridQuery>)]
+    pub hybrid: Option<Hybrid>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchOffset>)]
+    pub offset: usize,
+    #[deserr(default = DEFAULT_LIMIT, error = InvalidJson<marker::InvalidSearchLimit>)]
+    pub limit: usize,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchPage>)]
+    pub page: Option<usize>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchHitsPerPage>)]
+    pub hits_per_page: Option<usize>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchAttributesToRetrieve>)]
+    pub attributes_to_retrieve: Option<BTreeSet<String>>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchRetrieveVectors>)]
+    pub retrieve_vectors: bool,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchAttributesToCrop>)]
+    pub attributes_to_crop: Option<Vec<String>>,
+    #[deserr(default = 10, error = InvalidJson<marker::InvalidSearchCropLength>)]
+    pub crop_length: usize,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchAttributesToHighlight>)]
+    pub attributes_to_highlight: Option<HashSet<String>>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchShowMatchesPosition>)]
+    pub show_matches_position: bool,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchShowRankingScore>)]
+    pub show_ranking_score: bool,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchShowRankingScoreDetails>)]
+    pub show_ranking_score_details: bool,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchFilter>)]
+    pub filter: Option<Value>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchSort>)]
+    pub sort: Option<Vec<String>>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchDistinct>)]
+    pub distinct: Option<String>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchFacets>)]
+    pub facets: Option<Vec<String>>,
+    #[deserr(default = "<em>".to_owned(), error = InvalidJson<marker::InvalidSearchHighlightPreTag>)]
+    pub highlight_pre_tag: String,
+    #[deserr(default = "</em>".to_owned(), error = InvalidJson<marker::InvalidSearchHighlightPostTag>)]
+    pub highlight_post_tag: String,
+    #[deserr(default = "…".to_owned(), error = InvalidJson<marker::InvalidSearchCropMarker>)]
+    pub crop_marker: String,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchMatchingStrategy>)]
+    pub matching_strategy: MatchingStrategy,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchAttributesToSearchOn>)]
+    pub attributes_to_search_on: Option<Vec<String>>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchRankingScoreThreshold>)]
+    pub ranking_score_threshold: Option<ScoreThreshold>,
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchLocales>)]
+    pub locales: Option<Vec<Locale>>,
+}
+
+/// Which words of a query a document must have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserr)]
+#[deserr(rename_all = camelCase)]
+#[expect(missing_docs, reason = "named as in Meilisearch's API")]
+pub enum MatchingStrategy {
+    #[default]
+    Last,
+    All,
+    Frequency,
+}
+
+/// How a keyword search and a vector search are mixed.
+#[derive(Debug, Clone, PartialEq, Deserr)]
+#[deserr(error = InvalidJson<marker::InvalidSearchHybridQuery>, rename_all = camelCase, deny_unknown_fields)]
+pub struct Hybrid {
+    /// Weight of the vector search, 0 to 1.
+    #[deserr(default, error = InvalidJson<marker::InvalidSearchSemanticRatio>)]
+    pub semantic_ratio: SemanticRatio,
+    /// The embedder to use.
+    #[deserr(error = InvalidJson<marker::InvalidSearchEmbedder>)]
+    pub embedder: String,
+}
+
+macro_rules! unit_interval {
+    ($(#[$doc:meta])* $name:ident($number:ty), $message:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        pub struct $name(pub $number);
+
+        impl TryFrom<$number> for $name {
+            type Error = Problem;
+
+            fn try_from(value: $number) -> Result<Self, Problem> {
+                if (0.0..=1.0).contains(&value) {
+                    Ok(Self(value))
+                } else {
+                    Err(Problem($message.to_owned()))
+                }
+            }
+        }
+
+        impl crate::validate::FromParam for $name {
+            fn from_param(text: &str) -> Result<Self, Problem> {
+                let value: $number = text.parse().map_err(|_| Problem($message.to_owned()))?;
+                Self::try_from(value)
+            }
+        }
+
+        impl<E> Deserr<E> for $name
+        where
+            E: deserr::DeserializeError + deserr::MergeWithError<Problem>,
+        {
+            fn deserialize_from_value<V: deserr::IntoValue>(
+                value: deserr::Value<V>,
+                location: deserr::ValuePointerRef<'_>,
+            ) -> Result<Self, E> {
+                let number = <$number>::deserialize_from_value(value, location)?;
+                Self::try_from(number)
+                    .map_err(|problem| take_cf_content(E::merge(None, problem, location)))
+            }
+        }
+    };
+}
+
+unit_interval!(
+    /// Weight of the vector search.
+    SemanticRatio(f32),
+    "the value of `semanticRatio` is invalid, expected a float between `0.0` and `1.0`."
+);
+unit_interval!(
+    /// Hits that score less are left out.
+    ScoreThreshold(f64),
+    "the value of `rankingScoreThreshold` is invalid, expected a float between `0.0` and `1.0`."
+);
+
+impl Default for SemanticRatio {
+    fn default() -> Self {
+        Self(0.5)
+    }
+}
+
+/// How a query is searched.
+enum Mode {
+    Keyword,
+    Semantic {
+        embedder: NamedEmbedder,
+        vector: Vec<f32>,
+    },
+    Hybrid {
+        embedder: NamedEmbedder,
+        ratio: f32,
+    },
+}
+
+struct NamedEmbedder {
+    name: String,
+    embedder: Arc<Embedder>,
+    quantized: bool,
+}
+
+/// Runs a search on one snapshot of the index and answers the response's body.
+pub fn run(
+    engine: &Engine,
+    uid: &str,
+    index: &Index,
+    query: &SearchQuery,
+) -> Result<Value, ApiError> {
+    let started = Instant::now();
+    let rtxn = index.read_txn()?;
+    let mode = mode_of(engine, uid, index, query)?;
+    let max_total_hits = index
+        .pagination_max_total_hits(&rtxn)?
+        .map_or(DEFAULT_MAX_TOTAL_HITS, |n| n as usize);
+    let window = Window::of(query, max_total_hits);
+    let mut search = index.search(&rtxn);
+    search.time_budget(match index.search_cutoff(&rtxn)? {
+        Some(cutoff_ms) => TimeBudget::new(Duration::from_millis(cutoff_ms)),
+        None => TimeBudget::default(),
+    });
+    configure(&mut search, query)?;
+    search.offset(window.offset).limit(window.limit);
+    search.exhaustive_number_hits(query.is_paged());
+    let (result, semantic_hits) =
+        execute(search, mode, query).map_err(|error| ApiError::in_index(uid, error))?;
+    let total = (result.candidates.len() as usize).min(max_total_hits);
+    let SearchResult {
+        matching_words,
+        candidates,
+        documents_ids,
+        document_scores,
+        ..
+    } = result;
+    let found = Found {
+        documents_ids: &documents_ids,
+        scores: &document_scores,
+        matching_words,
+    };
+    let hits = hits::build(index, &rtxn, query, found)?;
+    let mut body = Map::new();
+    body.insert("hits".to_owned(), Value::Array(hits));
+    body.insert(
+        "query".to_owned(),
+        json!(query.q.clone().unwrap_or_default()),
+    );
+    let facets = match &query.facets {
+        Some(names) => Some(facets::compute(index, &rtxn, names, candidates)?),
+        None => None,
+    };
+    body.insert(
+        "processingTimeMs".to_owned(),
+        json!(started.elapsed().as_millis() as u64),
+    );
+    insert_totals(&mut body, query, window, total);
+    if let Some(facets) = facets {
+        body.insert("facetDistribution".to_owned(), facets.distribution);
+        body.insert("facetStats".to_owned(), facets.stats);
+    }
+    if let Some(count) = semantic_hits {
+        body.insert("semanticHitCount".to_owned(), json!(count));
+    }
+    Ok(Value::Object(body))
+}
+
+impl SearchQuery {
+    /// Whether the client pages with `page`/`hitsPerPage`, which asks for exact totals.
+    fn is_paged(&self) -> bool {
+        self.page.is_some() || self.hits_per_page.is_some()
+    }
+}
+
+/// The part of the results that is answered, within what the index lets a search reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Window {
+    offset: usize,
+    limit: usize,
+}
+
+impl Window {
+    fn of(query: &SearchQuery, max_total_hits: usize) -> Self {
+        let (offset, limit) = if query.is_paged() {
+            let limit = query.hits_per_page.unwrap_or(DEFAULT_LIMIT);
+            // Page 0 is an empty page.
+            let page = query.page.unwrap_or(1);
+            page.checked_sub(1)
+                .map_or((0, 0), |before| (limit.saturating_mul(before), limit))
+        } else {
+            (query.offset, query.limit)
+        };
+        let offset = offset.min(max_total_hits);
+        Self {
+            offset,
+            limit: limit.min(max_total_hits - offset),
+        }
+    }
+}
+
+fn insert_totals(body: &mut Map<String, Value>, query: &SearchQuery, window: Window, total: usize) {
+    if query.is_paged() {
+        let hits_per_page = query.hits_per_page.unwrap_or(DEFAULT_LIMIT);
+        let pages = if hits_per_page == 0 {
+            0
+        } else {
+            total.div_ceil(hits_per_page)
+        };
+        body.insert("hitsPerPage".to_owned(), json!(hits_per_page));
+        body.insert("page".to_owned(), json!(query.page.unwrap_or(1)));
+        body.insert("totalPages".to_owned(), json!(pages));
+        body.insert("totalHits".to_owned(), json!(total));
+    } else {
+        body.insert("limit".to_owned(), json!(query.limit));
+        body.insert("offset".to_owned(), json!(window.offset));
+        body.insert("estimatedTotalHits".to_owned(), json!(total));
+    }
+}
+
+fn configure<'a>(search: &mut Search<'a>, query: &'a SearchQuery) -> Result<(), ApiError> {
+    if let Some(threshold) = query.ranking_score_threshold {
+        search.ranking_score_threshold(threshold.0);
+    }
+    if let Some(distinct) = &query.distinct {
+        search.distinct(distinct.clone());
+    }
+    if let Some(attributes) = &query.attributes_to_search_on {
+        search.searchable_attributes(attributes);
+    }
+    search.terms_matching_strategy(match query.matching_strategy {
+        MatchingStrategy::Last => TermsMatchingStrategy::Last,
+        MatchingStrategy::All => TermsMatchingStrategy::All,
+        MatchingStrategy::Frequency => TermsMatchingStrategy::Frequency,
+    });
+    let needs_scores = query.show_ranking_score
+        || query.show_ranking_score_details
+        || query.ranking_score_threshold.is_some();
+    search.scoring_strategy(if needs_scores {
+        ScoringStrategy::Detailed
+    } else {
+        ScoringStrategy::Skip
+    });
+    if let Some(filter) = &query.filter
+        && let Some(filter) = filter::parse(filter, Code::InvalidSearchFilter)?
+    {
+        search.filter(filter);
+    }
+    if let Some(sort) = &query.sort {
+        let criteria: Result<Vec<_>, _> = sort.iter().map(|text| AscDesc::from_str(text)).collect();
+        let criteria = criteria.map_err(|e| milli_core::Error::from(SortError::from(e)))?;
+        search.sort_criteria(criteria);
+    }
+    if let Some(locales) = &query.locales {
+        search.locales(locales.iter().map(|locale| locale.0).collect());
+    }
+    Ok(())
+}
+
+fn execute(
+    mut search: Search<'_>,
+    mode: Mode,
+    query: &SearchQuery,
+) -> milli_core::Result<(SearchResult, Option<u32>)> {
+    match mode {
+        Mode::Keyword => {
+            if let Some(q) = &query.q {
+                search.query(q);
+            }
+            Ok((search.execute()?, None))
+        }
+        Mode::Semantic {
+            embedder:
+                NamedEmbedder {
+                    name,
+                    embedder,
+                    quantized,
+                },
+            vector,
+        } => {
+            search.semantic(name, embedder, quantized, Some(vector));
+            let result = search.execute()?;
+            let count = result.document_scores.len() as u32;
+            Ok((result, Some(count)))
+        }
+        Mode::Hybrid {
+            embedder:
+                NamedEmbedder {
+                    name,
+                    embedder,
+                    quantized,
+                },
+            ratio,
+        } => {
+            if let Some(q) = &query.q {
+                search.query(q);
+            }
+            search.semantic(name, embedder, quantized, query.vector.clone());
+            search.execute_hybrid(ratio)
+        }
+    }
+}
+
+fn mode_of(
+    engine: &Engine,
+    uid: &str,
+    index: &Index,
+    query: &SearchQuery,
+) -> Result<Mode, ApiError> {
+    let hybrid = match (&query.hybrid, query.vector.is_some()) {
+        (Some(hybrid), _) => hybrid,
+        (None, false) => return Ok(Mode::Keyword),
+        (None, true) => {
+            return Err(ApiError::new(
+                Code::MissingSearchHybrid,
+                "Invalid request: missing `hybrid` parameter when `vector` is present.",
+            ));
+        }
+    };
+    let ratio = hybrid.semantic_ratio.0;
+    if ratio == 0.0 {
+        return Ok(Mode::Keyword);
+    }
+    let embedder = find_embedder(engine, uid, index, hybrid, query.vector.as_ref())?;
+    match (&query.q, &query.vector) {
+        (Some(_), _) if ratio < 1.0 => Ok(Mode::Hybrid { embedder, ratio }),
+        (_, Some(vector)) => Ok(Mode::Semantic {
+            embedder,
+            vector: vector.clone(),
+        }),
+        (Some(text), None) => {
+            let vector = embed(&embedder, text)?;
+            Ok(Mode::Semantic { embedder, vector })
+        }
+        // A placeholder search has nothing to embed.
+        (None, None) => Ok(Mode::Keyword),
+    }
+}
+
+fn embed(embedder: &NamedEmbedder, text: &str) -> Result<Vec<f32>, ApiError> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let vector = embedder
+        .embedder
+        .embed_search(text, Some(deadline))
+        .map_err(milli_core::vector::Error::from)
+        .map_err(milli_core::Error::from)?;
+    Ok(vector)
+}
+
+fn find_embedder(
+    engine: &Engine,
+    uid: &str,
+    index: &Index,
+    hybrid: &Hybrid,
+    vector: Option<&Vec<f32>>,
+) -> Result<NamedEmbedder, ApiError> {
+    let rtxn = index.read_txn()?;
+    let in_index = |error: milli_core::Error| ApiError::in_index(uid, error);
+    let configs = index.embedding_configs(&rtxn).map_err(in_index)?;
+    let embedders = engine.embedders.resolve(configs).map_err(in_index)?;
+    let (embedder, _, quantized) = embedders.get(&hybrid.embedder).ok_or_else(|| {
+        in_index(UserError::InvalidSearchEmbedder(hybrid.embedder.clone()).into())
+    })?;
+    if let Some(vector) = vector
+        && vector.len() != embedder.dimensions()
+    {
+        let expected = embedder.dimensions();
+        let error = UserError::InvalidVectorDimensions {
+            expected,
+            found: vector.len(),
+        };
+        return Err(in_index(error.into()));
+    }
+    Ok(NamedEmbedder {
+        name: hybrid.embedder.clone(),
+        embedder,
+        quantized,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::json;
+
+    fn query(body: Value) -> SearchQuery {
+        json(body).unwrap()
+    }
+
+    #[test]
+    fn windows_stay_within_what_the_index_allows() {
+        for (body, offset, limit) in [
+            (json!({}), 0, 20),
+            (json!({ "offset": 95, "limit": 10 }), 95, 5),
+            (json!({ "offset": 500 }), 100, 0),
+            (json!({ "page": 0 }), 0, 0),
+            (json!({ "page": 3, "hitsPerPage": 10 }), 20, 10),
+            (json!({ "hitsPerPage": 7 }), 0, 7),
+        ] {
+            assert_eq!(
+                Window::of(&query(body.clone()), 100),
+                Window { offset, limit },
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn bodies_are_validated_with_the_code_of_the_field() {
+        for (body, code, message) in [
+            (
+                json!({ "limit": "x" }),
+                Code::InvalidSearchLimit,
+                "Invalid value type at `.limit`: expected a positive integer, but found a string: `\"x\"`",
+            ),
+            (
+                json!({ "rankingScoreThreshold": 2 }),
+                Code::InvalidSearchRankingScoreThreshold,
+                "Invalid value at `.rankingScoreThreshold`: the value of `rankingScoreThreshold` is invalid, expected a float between `0.0` and `1.0`.",
+            ),
+        ] {
+            let error = json::<SearchQuery>(body).unwrap_err();
+            assert_eq!((error.code, error.message.as_str()), (code, message));
+        }
+        let unknown = json::<SearchQuery>(json!({ "marin": "hello" })).unwrap_err();
+        assert_eq!(unknown.code, Code::BadRequest);
+        assert!(
+            unknown
+                .message
+                .starts_with("Unknown field `marin`: expected one of `q`, `vector`")
+        );
+    }
+}
