@@ -1,0 +1,185 @@
+//! A log that tests write commands to.
+
+use miroir_core::cluster::{ClusterState, Command, Index, NewIndex, NodeSpec, Outcome, Policy};
+use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, ProxyId};
+use miroir_core::migration::{Event, Phase};
+use miroir_core::planning::plan_operation;
+
+/// The proxy that writes every index.
+pub const WRITER: ProxyId = ProxyId(1);
+
+/// An index uid.
+pub fn uid(text: &str) -> IndexUid {
+    IndexUid::parse(text).expect("a valid uid")
+}
+
+/// A node as an operator describes it.
+pub fn node(url: &str, group: u32, weight: u32) -> NodeSpec {
+    NodeSpec {
+        url: url.to_owned(),
+        group: GroupId(group),
+        zone: None,
+        weight,
+        version: "1.15.0".to_owned(),
+    }
+}
+
+/// A state and how far its log has got.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    pub state: ClusterState,
+    last: u64,
+}
+
+impl Log {
+    /// An initialised cluster without nodes.
+    pub fn initialised(policy: Policy) -> Self {
+        let mut log = Self::default();
+        log.apply(&Command::Bootstrap {
+            cluster_id: "test".to_owned(),
+            policy,
+        });
+        log
+    }
+
+    /// A cluster of `nodes` nodes with the index `books`, written by [`WRITER`].
+    pub fn with_books(nodes: u32, shards: u16, rf: u8) -> Self {
+        Self::with_policy_and_books(Policy::default(), nodes, shards, rf)
+    }
+
+    /// The same, under another policy.
+    pub fn with_policy_and_books(policy: Policy, nodes: u32, shards: u16, rf: u8) -> Self {
+        let policy = Policy {
+            default_shards: shards,
+            default_replication_factor: rf,
+            ..policy
+        };
+        let mut log = Self::initialised(policy);
+        for n in 1..=nodes {
+            log.apply(&Command::AddNode {
+                node: node(&format!("http://node-{n}"), 1, 1),
+            });
+        }
+        assert_eq!(log.register_proxy("writer"), WRITER);
+        log.plan_everything();
+        let created = log.create("books");
+        assert!(
+            matches!(created, Outcome::IndexCreated { .. }),
+            "{created:?}"
+        );
+        log
+    }
+
+    /// Applies a command as the next entry.
+    pub fn apply(&mut self, command: &Command) -> Outcome {
+        self.last += 1;
+        self.state.apply(self.last, self.last * 10, command)
+    }
+
+    pub fn register_proxy(&mut self, name: &str) -> ProxyId {
+        let (instance, url) = (name.to_owned(), format!("http://{name}"));
+        match self.apply(&Command::RegisterProxy {
+            instance,
+            name: name.to_owned(),
+            url,
+        }) {
+            Outcome::ProxyRegistered(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn create(&mut self, name: &str) -> Outcome {
+        self.apply(&Command::CreateIndex(NewIndex {
+            uid: uid(name),
+            primary_key: Some("id".to_owned()),
+            shards: None,
+            replication_factor: None,
+            writer: Some(WRITER),
+            task: None,
+        }))
+    }
+
+    pub fn index(&self, name: &str) -> &Index {
+        &self.state.indexes[&uid(name)]
+    }
+
+    /// Plans every operation that can be planned.
+    pub fn plan_everything(&mut self) {
+        while let Some((operation, moves)) = plan_operation(&self.state) {
+            let planned = self.apply(&Command::Plan {
+                operation: Some(operation),
+                moves,
+            });
+            assert!(matches!(planned, Outcome::Planned { .. }), "{planned:?}");
+        }
+    }
+
+    /// Adds a node and answers the first of its migrations.
+    pub fn start_a_move(&mut self) -> MigrationId {
+        self.apply(&Command::AddNode {
+            node: node("http://new", 1, 1),
+        });
+        self.plan_everything();
+        self.state
+            .unfinished_migrations()
+            .next()
+            .expect("something moves")
+            .id
+    }
+
+    /// The oldest migration that is not finished.
+    pub fn first_unfinished(&self) -> Option<MigrationId> {
+        self.state
+            .unfinished_migrations()
+            .next()
+            .map(|record| record.id)
+    }
+
+    pub fn advance(&mut self, id: MigrationId, event: Event) {
+        let step = self.state.migrations[&id].step;
+        let advanced = self.apply(&Command::Advance { id, step, event });
+        assert!(matches!(advanced, Outcome::Advanced(_)), "{advanced:?}");
+    }
+
+    /// Advances a migration without trouble until it is in `phase`.
+    pub fn advance_to(&mut self, id: MigrationId, phase: Phase) {
+        while self.state.migrations[&id].phase != phase {
+            let event = match self.state.migrations[&id].phase {
+                Phase::Planned => Event::SlotGranted,
+                Phase::Preparing => Event::TargetClean,
+                Phase::Copying => Event::Copied,
+                Phase::CatchingUp => Event::CaughtUp,
+                Phase::Fenced => Event::FenceDrained,
+                Phase::Mirroring => Event::Verified,
+                Phase::CutOver => Event::ReadsMoved,
+                Phase::Holding => Event::WindowOver,
+                Phase::Cleaning => Event::Cleaned,
+                Phase::Done | Phase::Cancelled => panic!("{phase} is not ahead"),
+            };
+            self.advance(id, event);
+        }
+    }
+
+    /// Copies of shards on each node, in order of node.
+    pub fn copies_by_node(&self) -> Vec<usize> {
+        let holds = |node: NodeId| {
+            self.index("books")
+                .placement
+                .iter()
+                .filter(|s| s.on(node).is_some())
+                .count()
+        };
+        self.state.nodes.keys().map(|node| holds(*node)).collect()
+    }
+
+    /// Invariant 2: of every shard and group exactly as many copies are read as there should be.
+    pub fn check_every_shard_is_read_once(&self) {
+        for (shard, placement) in self.index("books").shards() {
+            assert_eq!(
+                placement.readable().count(),
+                1,
+                "shard {shard}: {placement:?}"
+            );
+        }
+    }
+}
