@@ -1,0 +1,223 @@
+//! What a client is told when its request cannot be answered: always Meilisearch's error object.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use miroir_core::api_error::{ApiError, Code};
+use miroir_core::hidden_field::scrub_message;
+use miroir_meili::{NodeError, RawResponse};
+use serde_json::json;
+
+/// Where Meilisearch documents its codes. Miroir's own are explained by their message.
+const LINK: &str = "https://docs.meilisearch.com/errors#";
+
+/// An error answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpError {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    message: String,
+    /// Seconds after which trying again makes sense.
+    retry_after_s: Option<u64>,
+}
+
+impl HttpError {
+    fn own(status: StatusCode, code: &'static str, kind: &'static str, message: String) -> Self {
+        Self {
+            status,
+            code: Cow::Borrowed(code),
+            kind: Cow::Borrowed(kind),
+            message,
+            retry_after_s: None,
+        }
+    }
+
+    /// Something is out of reach for now: 503 with `Retry-After: 1`.
+    #[must_use]
+    pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        let error = Self::own(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code,
+            "system",
+            message.into(),
+        );
+        Self {
+            retry_after_s: Some(1),
+            ..error
+        }
+    }
+
+    /// A shard has no copy in sync that answers.
+    #[must_use]
+    pub fn unavailable_shards(index: &str, shards: &str, why: &str) -> Self {
+        let message = format!(
+            "No copy of {shards} of index `{index}` can be read now: {why}. Nothing is answered rather than a part."
+        );
+        Self::unavailable("unavailable_shards", message)
+    }
+
+    /// The index is unknown.
+    #[must_use]
+    pub fn index_not_found(index: &str) -> Self {
+        ApiError::new(Code::IndexNotFound, format!("Index `{index}` not found.")).into()
+    }
+
+    /// A method that the path does not have.
+    #[must_use]
+    pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Self {
+        let message = format!("`{path}` does not take `{method}`. It takes {allowed}.");
+        Self::own(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "invalid_request",
+            message,
+        )
+    }
+
+    /// An index whose writer is another proxy: 421, so that whoever forwarded the request knows that
+    /// it was not carried out. A client never sees it.
+    #[must_use]
+    pub fn misdirected(message: String) -> Self {
+        Self::own(
+            StatusCode::MISDIRECTED_REQUEST,
+            "miroir_moved",
+            "system",
+            message,
+        )
+    }
+
+    /// A bug of this proxy.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> Self {
+        ApiError::new(Code::Internal, message).into()
+    }
+
+    /// A node's refusal, as one node without Miroir's hidden field would have put it.
+    #[must_use]
+    pub fn from_node(answer: &RawResponse) -> Self {
+        let Ok(error) = serde_json::from_slice::<NodeError>(&answer.body) else {
+            let message = format!(
+                "A node answered HTTP {} without an error that Meilisearch gives.",
+                answer.status.as_u16()
+            );
+            return ApiError::new(Code::RemoteBadResponse, message).into();
+        };
+        Self {
+            status: StatusCode::from_u16(answer.status.as_u16()).unwrap_or(StatusCode::BAD_GATEWAY),
+            code: Cow::Owned(error.code),
+            kind: Cow::Owned(error.kind),
+            message: scrub_message(&error.message).into_owned(),
+            retry_after_s: None,
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable name, for programs.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Whether the same request may succeed later, unchanged.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        self.retry_after_s.is_some() || self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+impl From<ApiError> for HttpError {
+    fn from(error: ApiError) -> Self {
+        let status =
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self {
+            retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+            ..Self::own(
+                status,
+                error.code.name(),
+                error.code.kind().name(),
+                error.message,
+            )
+        }
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "message": self.message,
+            "code": self.code,
+            "type": self.kind,
+            "link": format!("{LINK}{}", self.code),
+        });
+        let mut response = (self.status, axum::Json(body)).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_retries_follow_the_kind() {
+        let table = [
+            (
+                HttpError::index_not_found("movies"),
+                404,
+                "index_not_found",
+                false,
+            ),
+            (
+                HttpError::unavailable_shards("movies", "shard 3", "node 1 is down"),
+                503,
+                "unavailable_shards",
+                true,
+            ),
+            (
+                HttpError::method_not_allowed("PUT", "/health", "GET"),
+                405,
+                "method_not_allowed",
+                false,
+            ),
+            (HttpError::internal("x"), 500, "internal", false),
+            (
+                ApiError::new(Code::TooManySearchRequests, "x").into(),
+                503,
+                "too_many_search_requests",
+                true,
+            ),
+        ];
+        for (error, status, code, retryable) in table {
+            assert_eq!(
+                (error.status().as_u16(), error.code(), error.retryable()),
+                (status, code, retryable)
+            );
+            let response = error.into_response();
+            assert_eq!(
+                response.headers().contains_key(header::RETRY_AFTER),
+                retryable
+            );
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Write requests: who sends them, what they say, and the answer to them.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use miroir_core::id::IndexUid;
+use uuid::Uuid;
+
+use super::{Server, body, view};
+use crate::error::HttpError;
+use crate::write::{Accepted, Operation, RawRequest, WriteError, WriteRequest};
+
+/// Marks a request that another proxy passed on. It counts only next to the cluster token.
+const FORWARDED_HEADER: HeaderName = HeaderName::from_static("miroir-forwarded");
+/// Tells a repeated request from a new one.
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("miroir-request-id");
+/// Marks an answer that says: not here, and not applied.
+const MOVED_HEADER: HeaderName = HeaderName::from_static("miroir-moved");
+/// The headers that say how to read a body.
+const PASSED_ON: [HeaderName; 1] = [header::CONTENT_TYPE];
+
+/// A write request whose sender may write.
+#[derive(Debug)]
+pub struct Incoming {
+    raw: RawRequest,
+    uri: Uri,
+    forwarded: bool,
+    request_id: Uuid,
+}
+
+impl Incoming {
+    /// Checks the sender, then reads the body.
+    ///
+    /// # Errors
+    /// `missing_authorization_header`, `invalid_api_key`; what [`body::read`] refuses.
+    pub async fn read(server: &Server, request: Request) -> Result<Self, HttpError> {
+        let (head, content) = request.into_parts();
+        let parts = server.parts();
+        let forwarded =
+            head.headers.contains_key(FORWARDED_HEADER) && parts.keys.is_proxy(&head.headers);
+        if !forwarded {
+            parts.keys.require_master(&head.headers)?;
+        }
+        let given = head
+            .headers
+            .get(REQUEST_ID_HEADER)
+            .and_then(|id| id.to_str().ok());
+        let given = given
+            .filter(|_| forwarded)
+            .and_then(|id| Uuid::parse_str(id).ok());
+        let content = body::read(&head.headers, content, parts.payload_limit).await?;
+        let path_and_query = head.uri.path_and_query().map(ToString::to_string);
+        let kept = |name: &HeaderName| head.headers.get(name).map(|v| (name.clone(), v.clone()));
+        Ok(Self {
+            raw: RawRequest {
+                method: head.method,
+                path_and_query: path_and_query.unwrap_or_else(|| "/".to_owned()),
+                headers: PASSED_ON.iter().filter_map(kept).collect::<HeaderMap>(),
+                body: content,
+            },
+            uri: head.uri,
+            forwarded,
+            request_id: given.unwrap_or_else(Uuid::new_v4),
+        })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Its headers that say how to read the body.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.raw.headers
+    }
+
+    /// Its body.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.raw.body
+    }
+
+    /// Carries it out and answers with its task.
+    pub async fn submit(self, server: &Server, index: IndexUid, operation: Operation) -> Response {
+        let request = WriteRequest {
+            index,
+            operation,
+            forwarded: self.forwarded,
+            raw: self.raw,
+            request_id: self.request_id,
+        };
+        match Box::pin(server.parts().writes.submit(request)).await {
+            Ok(accepted) => accept(&accepted),
+            Err(error) => refuse(&error),
+        }
+    }
+}
+
+fn accept(accepted: &Accepted) -> Response {
+    let summary = view::summary(
+        accepted.task_uid.0,
+        Some(accepted.index_uid.as_str()),
+        accepted.kind,
+        accepted.enqueued_at_ms,
+        accepted.custom_metadata.as_deref(),
+    );
+    (StatusCode::ACCEPTED, axum::Json(summary)).into_response()
+}
+
+fn refuse(error: &WriteError) -> Response {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let json = HeaderValue::from_static("application/json");
+    let mut response = (status, [(header::CONTENT_TYPE, json)], error.body()).into_response();
+    let headers = response.headers_mut();
+    if let Some(seconds) = error.retry_after_s() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match error {
+        WriteError::Moved => {
+            headers.insert(MOVED_HEADER, HeaderValue::from_static("1"));
+        }
+        WriteError::Refused(_) | WriteError::Unavailable { .. } | WriteError::Answer { .. } => {}
+    }
+    response
+}

@@ -1,0 +1,132 @@
+//! Meilisearch's HTTP API.
+//!
+//! Handlers check who asks and what is asked, hand it to [`Reads`](crate::read::Reads),
+//! [`Writes`](crate::write::Writes) or [`Catalog`](crate::catalog::Catalog), and write down what
+//! comes back. They decide nothing about nodes or shards.
+
+mod auth;
+mod body;
+mod document_query;
+mod documents;
+mod incoming;
+mod indexes;
+mod params;
+mod reads;
+pub mod routes;
+mod service;
+mod settings;
+mod tasks;
+mod unsupported;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use miroir_core::api_error::{ApiError, Code};
+use miroir_core::id::IndexUid;
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::control::Control;
+use crate::error::HttpError;
+use crate::read::Reads;
+use crate::write::Writes;
+pub use auth::Keys;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    in_flight: AtomicUsize,
+}
+
+/// The parts of a proxy that its HTTP server joins.
+pub struct Parts {
+    /// The session with the coordinators.
+    pub control: Control,
+    /// Tasks.
+    pub catalog: Catalog,
+    /// Reads.
+    pub reads: Reads,
+    /// Writes.
+    pub writes: Writes,
+    /// Who may do what.
+    pub keys: Keys,
+    /// The longest request body, in bytes.
+    pub payload_limit: usize,
+}
+
+impl Server {
+    /// A server of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                parts,
+                in_flight: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// The service of all routes. Serve it with the clients' addresses
+    /// (`into_make_service_with_connect_info::<SocketAddr>`).
+    pub fn router(&self) -> Router {
+        routes::router()
+            .layer(middleware::from_fn_with_state(self.clone(), count))
+            .with_state(self.clone())
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    /// Requests that have begun and not been answered.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.inner.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a request comes from.
+type Peer = axum::extract::ConnectInfo<SocketAddr>;
+
+/// One request that is counted; also when the client goes away and its handler is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn count(State(server): State<Server>, request: Request, next: Next) -> Response {
+    server.inner.in_flight.fetch_add(1, Ordering::Relaxed);
+    let _counted = Counted(&server.inner.in_flight);
+    next.run(request).await
+}
+
+/// An index uid from a path.
+fn index_uid(text: &str) -> Result<IndexUid, ApiError> {
+    IndexUid::parse(text).map_err(|error| ApiError::new(Code::InvalidIndexUid, error.to_string()))
+}
+
+impl From<CatalogError> for HttpError {
+    fn from(error: CatalogError) -> Self {
+        match &error {
+            CatalogError::NoLeader { .. } | CatalogError::Unknown { .. } => {
+                Self::unavailable("no_leader", format!("{error}. Try again."))
+            }
+            CatalogError::Rejected(_) | CatalogError::Protocol { .. } => {
+                Self::internal(error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The settings object of an index.
+
+use axum::extract::{Path, Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use miroir_core::api_error::Code;
+use miroir_core::request::{parse_json, wrong_type};
+use serde_json::Value;
+
+use super::incoming::Incoming;
+use super::{Server, body, index_uid};
+use crate::error::HttpError;
+use crate::write::Operation;
+
+/// `GET /indexes/{uid}/settings`
+pub async fn get(
+    State(server): State<Server>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+) -> Result<axum::Json<Value>, HttpError> {
+    server.parts().keys.require_master(&headers)?;
+    Box::pin(server.parts().reads.settings(&uid))
+        .await
+        .map(axum::Json)
+}
+
+/// `PATCH /indexes/{uid}/settings`
+pub async fn patch(
+    State(server): State<Server>,
+    Path(uid): Path<String>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let incoming = Incoming::read(&server, request).await?;
+    let index = index_uid(&uid)?;
+    body::require_json(incoming.headers())?;
+    let patch: Value = parse_json(incoming.body())?;
+    if !patch.is_object() {
+        return Err(wrong_type(Code::BadRequest, "", "an object", &patch).into());
+    }
+    Ok(incoming
+        .submit(&server, index, Operation::Settings { patch })
+        .await)
+}
+
+/// `DELETE /indexes/{uid}/settings`
+pub async fn reset(
+    State(server): State<Server>,
+    Path(uid): Path<String>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let incoming = Incoming::read(&server, request).await?;
+    let index = index_uid(&uid)?;
+    Ok(incoming
+        .submit(&server, index, Operation::ResetSettings)
+        .await)
+}

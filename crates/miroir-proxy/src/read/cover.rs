@@ -1,0 +1,310 @@
+//! Asks one copy of every shard, and another copy of those whose node fails, within one request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use miroir_core::hidden_field;
+use miroir_core::id::{GroupId, NodeId, ShardId};
+use miroir_core::routing::{IndexRoute, NodeShare, RoutingTable, Unservable};
+use tokio::time::Instant;
+
+use super::choice;
+use super::fault::Fault;
+use crate::error::HttpError;
+use crate::upstream::Upstream;
+
+/// How long to wait before a node is asked again for an index that it does not have yet.
+const ABSENT_PAUSE: Duration = Duration::from_millis(25);
+/// How long a node may lack an index that others have: it takes that long to create it.
+const ABSENT_MAX: Duration = Duration::from_secs(3);
+
+/// What one node is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The node.
+    pub node: NodeId,
+    /// The shards it answers for.
+    pub shards: BTreeSet<ShardId>,
+    /// Whether the node holds nothing of the index but these, so that no filter is needed.
+    pub holds_nothing_else: bool,
+    /// Whether this piece is the whole index.
+    pub sole: bool,
+    /// When its answer is no longer waited for.
+    pub deadline: Instant,
+}
+
+impl Piece {
+    /// The filter that keeps the node to the piece, if it needs one.
+    #[must_use]
+    pub fn filter(&self) -> Option<String> {
+        let shards = self.shards.iter().map(|shard| shard.0).collect();
+        (!self.holds_nothing_else).then(|| hidden_field::filter_for(&shards))
+    }
+}
+
+/// One read of one index.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The table by which the read is routed; its guard is held by whoever made the scope.
+    pub table: Arc<RoutingTable>,
+    /// The index.
+    pub route: Arc<IndexRoute>,
+    /// The shards asked for; `None` for all.
+    pub only: Option<BTreeSet<ShardId>>,
+    /// Nodes that failed before in the same request, and how.
+    pub failed: BTreeMap<NodeId, String>,
+    /// Reads of one key use the same copies, so that pages fit together.
+    pub key: u64,
+    /// When the read is given up.
+    pub deadline: Instant,
+}
+
+/// What the nodes answered: every shard of the index is in exactly one piece.
+#[derive(Debug)]
+pub struct Gathered<T> {
+    /// Pieces and answers, ordered by node and shard so that ties are merged alike every time.
+    pub answers: Vec<(Piece, T)>,
+}
+
+impl<T> Gathered<T> {
+    /// Whether one node answered for everything.
+    #[must_use]
+    pub fn is_sole(&self) -> bool {
+        matches!(self.answers.as_slice(), [(piece, _)] if piece.sole)
+    }
+}
+
+/// The state of one gathering.
+struct Attempt<'a> {
+    scope: &'a Scope,
+    upstream: &'a Upstream,
+    group: GroupId,
+    /// Nodes that failed in this request.
+    failed: BTreeMap<NodeId, String>,
+    /// Pieces whose node does not have the index yet.
+    absent: Vec<Piece>,
+    /// Whether the index is asked for in one piece.
+    sole: bool,
+}
+
+impl Scope {
+    /// Asks for every shard once. `ask` sends a piece to its node; a piece that failed is asked of
+    /// other copies until none is left or the deadline has passed.
+    ///
+    /// # Errors
+    /// The client's own fault as a node put it; `index_not_found` when no node has the index yet;
+    /// `unavailable_shards`, naming shards and causes.
+    pub async fn gather<T, F>(
+        &self,
+        upstream: &Upstream,
+        ask: impl Fn(Piece) -> F,
+    ) -> Result<Gathered<T>, HttpError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let group = choice::group(&self.table, self.key);
+        let mut attempt = Attempt {
+            scope: self,
+            upstream,
+            group,
+            failed: self.failed.clone(),
+            absent: Vec::new(),
+            sole: false,
+        };
+        let first = match &self.only {
+            Some(shards) => attempt.cover_of(shards)?,
+            None => attempt.whole_cover()?,
+        };
+        attempt.sole = first.len() == 1;
+        let mut pending = FuturesUnordered::new();
+        let send = |piece: Piece| {
+            let asked = ask(piece.clone());
+            async move { (piece, asked.await) }
+        };
+        pending.extend(attempt.pieces(first).into_iter().map(send));
+        let mut answers = Vec::new();
+        let begun = Instant::now();
+        loop {
+            while let Some((piece, result)) = pending.next().await {
+                match result {
+                    Ok(answer) => answers.push((piece, answer)),
+                    Err(Fault::Refused(error)) => return Err(error),
+                    Err(Fault::Failed(why)) => {
+                        let again = attempt.replace(piece, why)?;
+                        pending.extend(again.into_iter().map(send));
+                    }
+                    Err(Fault::Absent) => attempt.absent.push(piece),
+                }
+            }
+            let again = attempt.ask_again(answers.is_empty(), begun)?;
+            if again.is_empty() {
+                break;
+            }
+            tokio::time::sleep(ABSENT_PAUSE).await;
+            pending.extend(again.into_iter().map(send));
+        }
+        answers.sort_by(|(a, _), (b, _)| (a.node, &a.shards).cmp(&(b.node, &b.shards)));
+        Ok(Gathered { answers })
+    }
+}
+
+impl Attempt<'_> {
+    /// Healthy nodes first; if a shard has none, nodes that are down are tried too: that may be
+    /// wrong by now, and there is nothing to lose.
+    fn whole_cover(&self) -> Result<BTreeMap<NodeId, NodeShare>, HttpError> {
+        let Scope {
+            table, route, key, ..
+        } = self.scope;
+        let untried = |node: &NodeId| !self.failed.contains_key(node);
+        let standing = |node| self.upstream.standing(node);
+        let healthy = |node| choice::rank(standing(node), *key, node).filter(|_| untried(&node));
+        let any = |node| untried(&node).then(|| choice::rank_or_last(standing(node), *key, node));
+        route
+            .covering_set_preferring(self.group, table, healthy)
+            .or_else(|_| route.covering_set_preferring(self.group, table, any))
+            .map_err(|Unservable { shards }| self.unavailable(&shards.into_iter().collect()))
+    }
+
+    fn pieces(&self, cover: BTreeMap<NodeId, NodeShare>) -> Vec<Piece> {
+        let piece = |(node, share): (NodeId, NodeShare)| Piece {
+            node,
+            deadline: self.patience(&share.shards, node),
+            shards: share.shards,
+            holds_nothing_else: share.holds_nothing_else,
+            sole: self.sole,
+        };
+        cover.into_iter().map(piece).collect()
+    }
+
+    /// Half of what is left when another copy could be asked after this one, else all of it.
+    fn patience(&self, shards: &BTreeSet<ShardId>, node: NodeId) -> Instant {
+        let has_other = |shard: &ShardId| self.copies(*shard).any(|other| other != node);
+        let now = Instant::now();
+        let left = self.scope.deadline.saturating_duration_since(now);
+        if shards.iter().all(has_other) {
+            now + left / 2
+        } else {
+            now + left
+        }
+    }
+
+    /// Nodes with a readable copy that have not failed, this group's first, in order of choice.
+    fn copies(&self, shard: ShardId) -> impl Iterator<Item = NodeId> {
+        let Scope {
+            table, route, key, ..
+        } = self.scope;
+        let replicas = route
+            .shard(shard)
+            .map(|shard| shard.replicas.as_slice())
+            .unwrap_or_default();
+        let mut copies: Vec<_> = replicas
+            .iter()
+            .filter(|r| r.state.is_readable() && table.groups.contains(&r.group))
+            .filter(|r| !self.failed.contains_key(&r.node))
+            .map(|r| {
+                let rank = choice::rank_or_last(self.upstream.standing(r.node), *key, r.node);
+                (r.group != self.group, rank, r.node)
+            })
+            .collect();
+        copies.sort_unstable();
+        copies.into_iter().map(|(_, _, node)| node)
+    }
+
+    /// The piece again, from other copies.
+    fn replace(&mut self, piece: Piece, why: String) -> Result<Vec<Piece>, HttpError> {
+        tracing::debug!(node = %piece.node, %why, "read goes to another copy");
+        self.failed.insert(piece.node, why);
+        if Instant::now() >= self.scope.deadline {
+            return Err(self.unavailable(&piece.shards));
+        }
+        let chosen = self.cover_of(&piece.shards)?;
+        self.sole = piece.sole && chosen.len() == 1;
+        Ok(self.pieces(chosen))
+    }
+
+    /// The best copy of each of these shards.
+    fn cover_of(
+        &self,
+        shards: &BTreeSet<ShardId>,
+    ) -> Result<BTreeMap<NodeId, NodeShare>, HttpError> {
+        let mut chosen: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        for shard in shards {
+            match self.copies(*shard).next() {
+                Some(node) => {
+                    chosen.entry(node).or_default().insert(*shard);
+                }
+                None => {
+                    missing.insert(*shard);
+                }
+            }
+        }
+        if !missing.is_empty() {
+            return Err(self.unavailable(&missing));
+        }
+        let share = |(node, shards)| {
+            (
+                node,
+                NodeShare {
+                    shards,
+                    holds_nothing_else: false,
+                },
+            )
+        };
+        Ok(chosen.into_iter().map(share).collect())
+    }
+
+    /// What to ask once more of nodes that did not have the index, after all others have answered.
+    ///
+    /// A node gets an index a moment after others do. If it was never told of it, it holds no
+    /// document of it: then there is nothing to ask. Otherwise it will have it soon, or it lost it.
+    fn ask_again(&mut self, nothing_yet: bool, begun: Instant) -> Result<Vec<Piece>, HttpError> {
+        let absent = std::mem::take(&mut self.absent);
+        if absent.is_empty() {
+            return Ok(Vec::new());
+        }
+        let route = &self.scope.route;
+        if nothing_yet {
+            return Err(HttpError::index_not_found(route.uid.as_str()));
+        }
+        let was_told = |node: &NodeId| {
+            route
+                .node_settings
+                .get(node)
+                .is_some_and(|version| *version > 0)
+        };
+        let expected: Vec<Piece> = absent
+            .into_iter()
+            .filter(|piece| was_told(&piece.node))
+            .collect();
+        let now = Instant::now();
+        if now - begun < ABSENT_MAX && now < self.scope.deadline {
+            return Ok(expected);
+        }
+        let mut pieces = Vec::new();
+        for piece in expected {
+            pieces.extend(self.replace(piece, "the node does not have the index".to_owned())?);
+        }
+        Ok(pieces)
+    }
+
+    fn unavailable(&self, shards: &BTreeSet<ShardId>) -> HttpError {
+        let names: Vec<String> = shards.iter().map(ToString::to_string).collect();
+        let noun = if names.len() == 1 { "shard" } else { "shards" };
+        let why: Vec<String> = self
+            .failed
+            .iter()
+            .map(|(node, why)| format!("node {node}: {why}"))
+            .collect();
+        let why = if why.is_empty() {
+            "no copy is in sync".to_owned()
+        } else {
+            why.join("; ")
+        };
+        let what = format!("{noun} {}", names.join(", "));
+        HttpError::unavailable_shards(self.scope.route.uid.as_str(), &what, &why)
+    }
+}

@@ -1,0 +1,67 @@
+//! What a node's answer means for a read.
+
+use miroir_meili::{MeiliError, NodeError, RawResponse};
+
+use crate::error::HttpError;
+
+/// Why a piece got no answer.
+#[derive(Debug)]
+pub enum Fault {
+    /// The node is at fault or unreachable: another copy may answer. The text says how, in words
+    /// that a client may see.
+    Failed(String),
+    /// The request is at fault: every copy would say the same.
+    Refused(HttpError),
+    /// The node does not have the index.
+    Absent,
+}
+
+/// Whether the node itself is doing badly, as opposed to the request.
+#[must_use]
+pub fn is_nodes_fault(result: &Result<RawResponse, MeiliError>) -> bool {
+    match result {
+        // 503 comes from a node that is alive and full: it has to be asked less, not called dead.
+        Ok(answer) => answer.status.is_server_error() && answer.status.as_u16() != 503,
+        Err(error) => match error {
+            MeiliError::Connect { .. }
+            | MeiliError::UnknownOutcome { .. }
+            | MeiliError::Protocol { .. } => true,
+            MeiliError::Invalid { .. } | MeiliError::Busy { .. } => false,
+            MeiliError::Api { status, .. } => *status >= 500 && *status != 503,
+        },
+    }
+}
+
+/// Sorts an answer by who is at fault.
+///
+/// # Errors
+/// [`Fault`].
+pub fn judge(result: Result<RawResponse, MeiliError>) -> Result<RawResponse, Fault> {
+    let answer = result.map_err(|error| Fault::Failed(in_short(&error)))?;
+    let status = answer.status.as_u16();
+    match status {
+        200..=299 => Ok(answer),
+        429 | 500..=599 => Err(Fault::Failed(format!("it answered HTTP {status}"))),
+        404 if code_of(&answer).as_deref() == Some("index_not_found") => Err(Fault::Absent),
+        _ => Err(Fault::Refused(HttpError::from_node(&answer))),
+    }
+}
+
+/// The error without the node's address, which is nobody's business outside the cluster.
+fn in_short(error: &MeiliError) -> String {
+    match error {
+        MeiliError::Connect { .. } => "it cannot be connected to".to_owned(),
+        MeiliError::UnknownOutcome { how, .. } => how.to_string(),
+        MeiliError::Busy { .. } => "it is busy".to_owned(),
+        MeiliError::Api { status, .. } => format!("it answered HTTP {status}"),
+        MeiliError::Protocol { .. } => "it does not answer as Meilisearch does".to_owned(),
+        MeiliError::Invalid { what } => what.clone(),
+    }
+}
+
+/// The error code of an answer, if it is an error of Meilisearch.
+fn code_of(answer: &RawResponse) -> Option<String> {
+    serde_json::from_slice::<NodeError>(&answer.body)
+        .ok()
+        .map(|error| error.code)
+}

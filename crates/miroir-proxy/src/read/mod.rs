@@ -1,0 +1,279 @@
+//! Reading: searches, documents, statistics and settings, each from one copy of every shard.
+//!
+//! ```text
+//! client -> begin (table, guard) -> cover (one copy of each shard) -> nodes -> merge -> client
+//!                                        ^ another copy, when a node fails |
+//! ```
+//!
+//! Everything a read needs is in the table that it begins with; the guard keeps coordinators from
+//! cleaning a copy away while a read may use it.
+
+mod choice;
+mod cover;
+mod documents;
+mod fault;
+mod search;
+mod settings;
+mod stats;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use bytes::Bytes;
+use miroir_core::id::NodeId;
+use miroir_core::routing::IndexRoute;
+use miroir_meili::{MeiliError, NodeClient, NodeVersion, Semver};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::control::{Control, ReadGuard, ReadsOver};
+use crate::error::HttpError;
+use crate::upstream::Upstream;
+use cover::{Piece, Scope};
+pub use documents::DocumentsQuery;
+use fault::Fault;
+
+/// From this version on a node's totals are not limited to `maxTotalHits` any more.
+const UNCAPPED_TOTALS: Semver = Semver::release(1, 47, 0);
+/// How long a node may take to say which version it is.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// In whose name nodes are asked.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The client's own `Authorization`; `None` asks with the nodes' master key.
+    pub authorization: Option<HeaderValue>,
+    /// Other headers of the client that mean something to a node.
+    pub headers: HeaderMap,
+}
+
+impl Caller {
+    /// Asks with the nodes' master key.
+    #[must_use]
+    pub fn master() -> Self {
+        Self::default()
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        if let Some(value) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, value.clone());
+        }
+        headers
+    }
+}
+
+/// The header with which a client asks for search metadata.
+pub const METADATA_HEADER: HeaderName = HeaderName::from_static("meili-include-metadata");
+
+/// Answers reads. Cloning is cheap.
+#[derive(Clone)]
+pub struct Reads {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    control: Control,
+    upstream: Upstream,
+    timeout: Duration,
+    versions: Mutex<BTreeMap<NodeId, NodeVersion>>,
+}
+
+/// A request to a node.
+struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    body: Bytes,
+}
+
+/// A read that has begun: where it goes, and the guard that keeps that true.
+struct Begun {
+    scope: Scope,
+    _guard: ReadGuard,
+}
+
+impl Reads {
+    /// Reads by `control`'s table. `timeout` bounds one read, `concurrency` the reads under way on
+    /// one node.
+    #[must_use]
+    pub fn new(control: Control, timeout: Duration, concurrency: usize) -> Self {
+        let inner = Inner {
+            control,
+            upstream: Upstream::new(concurrency),
+            timeout,
+            versions: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// What is known of the nodes.
+    #[must_use]
+    pub fn upstream(&self) -> &Upstream {
+        &self.inner.upstream
+    }
+
+    fn guard(&self) -> Result<ReadGuard, HttpError> {
+        self.inner.control.begin_read().map_err(|over| match over {
+            ReadsOver::NoTable => HttpError::unavailable("no_routing_table", over.to_string()),
+            ReadsOver::NoContact => {
+                HttpError::unavailable("routing_table_too_old", over.to_string())
+            }
+        })
+    }
+
+    /// Begins a read of the index `uid`.
+    async fn begin(&self, uid: &str, caller: &Caller) -> Result<Begun, HttpError> {
+        let guard = self.guard()?;
+        let Some(route) = guard.table.index(uid).cloned() else {
+            return Err(self.no_such_index(uid, &guard, caller).await);
+        };
+        let scope = self.scope(&guard, route);
+        Ok(Begun {
+            scope,
+            _guard: guard,
+        })
+    }
+
+    fn scope(&self, guard: &ReadGuard, route: Arc<IndexRoute>) -> Scope {
+        Scope {
+            table: Arc::clone(&guard.table),
+            route,
+            only: None,
+            failed: BTreeMap::new(),
+            key: 0,
+            deadline: Instant::now() + self.inner.timeout,
+        }
+    }
+
+    /// The refusal of a client that asks for an unknown index. Whether it may know which indexes
+    /// exist is a matter of its key, which a node judges.
+    async fn no_such_index(&self, uid: &str, guard: &ReadGuard, caller: &Caller) -> HttpError {
+        if let Err(error) = miroir_core::id::IndexUid::parse(uid) {
+            let code = miroir_core::api_error::Code::InvalidIndexUid;
+            return miroir_core::api_error::ApiError::new(code, error.to_string()).into();
+        }
+        if caller.authorization.is_some() {
+            for node in guard.table.nodes.keys() {
+                let path = format!("/indexes/{uid}/search");
+                let ask = Ask {
+                    method: Method::POST,
+                    path: &path,
+                    body: "{}".into(),
+                };
+                match self
+                    .send(*node, Instant::now() + self.inner.timeout, ask, caller)
+                    .await
+                {
+                    Err(Fault::Refused(refused)) => return refused,
+                    Ok(_) | Err(Fault::Absent) => break,
+                    Err(Fault::Failed(_)) => {}
+                }
+            }
+        }
+        HttpError::index_not_found(uid)
+    }
+
+    /// Asks a piece's node with a JSON body.
+    async fn post(
+        &self,
+        piece: &Piece,
+        path: &str,
+        body: &Value,
+        caller: &Caller,
+    ) -> Result<Bytes, Fault> {
+        let ask = Ask {
+            method: Method::POST,
+            path,
+            body: Bytes::from(body.to_string()),
+        };
+        self.send(piece.node, piece.deadline, ask, caller).await
+    }
+
+    /// Asks a piece's node for a resource.
+    async fn get(&self, piece: &Piece, path: &str, caller: &Caller) -> Result<Bytes, Fault> {
+        let ask = Ask {
+            method: Method::GET,
+            path,
+            body: Bytes::new(),
+        };
+        self.send(piece.node, piece.deadline, ask, caller).await
+    }
+
+    async fn send(
+        &self,
+        node: NodeId,
+        deadline: Instant,
+        ask: Ask<'_>,
+        caller: &Caller,
+    ) -> Result<Bytes, Fault> {
+        let client = self.client(node)?;
+        let exchange = async {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let client = client.with_timeout(left);
+            client
+                .raw(ask.method, ask.path, caller.headers(), ask.body)
+                .await
+        };
+        let asked = self
+            .upstream()
+            .run(node, &client, exchange, fault::is_nodes_fault);
+        // The wait for a turn is bounded too, and says nothing about the node.
+        match tokio::time::timeout_at(deadline, asked).await {
+            Ok(result) => fault::judge(result).map(|answer| answer.body),
+            Err(_) => Err(Fault::Failed("no answer in time".to_owned())),
+        }
+    }
+
+    fn client(&self, node: NodeId) -> Result<NodeClient, Fault> {
+        let nodes = self.inner.control.nodes();
+        nodes
+            .get(node)
+            .cloned()
+            .ok_or_else(|| Fault::Failed("it is not part of the cluster".to_owned()))
+    }
+
+    /// Whether the nodes of an index limit their totals to `maxTotalHits`.
+    async fn caps_totals(&self, scope: &Scope) -> bool {
+        let Some(node) = scope.route.holders().into_iter().next() else {
+            return true;
+        };
+        let version = self.version_of(node).await;
+        version.is_none_or(|version| version.pkg_version < UNCAPPED_TOTALS)
+    }
+
+    /// The version of some node. `None` when none answers.
+    pub async fn node_version(&self) -> Option<NodeVersion> {
+        for node in self.inner.control.table().nodes.keys() {
+            if let Some(version) = self.version_of(*node).await {
+                return Some(version);
+            }
+        }
+        None
+    }
+
+    /// Asked once: a node does not change its version without a restart of the cluster's operator.
+    async fn version_of(&self, node: NodeId) -> Option<NodeVersion> {
+        let versions = || {
+            self.inner
+                .versions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = versions().get(&node) {
+            return Some(known.clone());
+        }
+        let client = self.client(node).ok()?.with_timeout(VERSION_TIMEOUT);
+        let version: Result<NodeVersion, MeiliError> = client.version().await;
+        let version = version.ok()?;
+        versions().insert(node, version.clone());
+        Some(version)
+    }
+}

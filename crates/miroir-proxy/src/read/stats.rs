@@ -1,0 +1,216 @@
+//! Statistics of indexes and of the whole cluster.
+//!
+//! Documents are counted on one copy of every shard, so their number is exact whatever is moving.
+//! A node tells the distribution of fields and sizes only for all it holds; where it also holds
+//! shards that are counted elsewhere, those are scaled by its share of the documents. A field that
+//! every document has is then counted exactly, and others are estimates.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use miroir_core::hidden_field;
+use miroir_core::routing::IndexRoute;
+use miroir_core::search::Window;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::cover::Piece;
+use super::documents::total_of;
+use super::fault::Fault;
+use super::{Caller, DocumentsQuery, Reads};
+use crate::error::HttpError;
+
+/// One node's statistics of one index.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeShare {
+    number_of_documents: u64,
+    raw_document_db_size: u64,
+    is_indexing: bool,
+    number_of_embeddings: u64,
+    number_of_embedded_documents: u64,
+    field_distribution: BTreeMap<String, u64>,
+}
+
+/// The statistics of an index.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct IndexSums {
+    documents: u64,
+    raw_size: u64,
+    is_indexing: bool,
+    embeddings: u64,
+    embedded: u64,
+    fields: BTreeMap<String, u64>,
+}
+
+impl IndexSums {
+    /// Adds what a node holds, of which `served` documents count.
+    fn add(&mut self, share: &NodeShare, served: u64) {
+        let held = share.number_of_documents;
+        let scale = |count: u64| match held {
+            // A node that is indexing may tell its fields and its documents a moment apart.
+            0 => 0,
+            _ => {
+                let scaled = u128::from(count) * u128::from(served) + u128::from(held) / 2;
+                u64::try_from(scaled / u128::from(held)).unwrap_or(u64::MAX)
+            }
+        };
+        self.documents += served;
+        self.raw_size += scale(share.raw_document_db_size);
+        self.embeddings += scale(share.number_of_embeddings);
+        self.embedded += scale(share.number_of_embedded_documents);
+        self.is_indexing |= share.is_indexing;
+        for (field, count) in &share.field_distribution {
+            if !hidden_field::is_reserved(field) {
+                *self.fields.entry(field.clone()).or_default() += scale(*count);
+            }
+        }
+    }
+
+    fn view(&self) -> Value {
+        let fields: BTreeMap<&String, u64> = self
+            .fields
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(f, c)| (f, *c))
+            .collect();
+        json!({
+            "numberOfDocuments": self.documents,
+            "rawDocumentDbSize": self.raw_size,
+            "avgDocumentSize": self.raw_size.checked_div(self.documents).unwrap_or(0),
+            "isIndexing": self.is_indexing,
+            "numberOfEmbeddings": self.embeddings,
+            "numberOfEmbeddedDocuments": self.embedded,
+            "fieldDistribution": fields,
+        })
+    }
+}
+
+impl Reads {
+    /// The statistics of the index `uid`.
+    ///
+    /// # Errors
+    /// `index_not_found`; `unavailable_shards`.
+    pub async fn index_stats(&self, uid: &str) -> Result<Value, HttpError> {
+        let caller = Caller::master();
+        let begun = self.begin(uid, &caller).await?;
+        let statistics = format!("/indexes/{uid}/stats");
+        let documents = format!("/indexes/{uid}/documents/fetch");
+        let ask = |piece: Piece| {
+            let (statistics, documents, caller) = (&statistics, &documents, &caller);
+            async move {
+                let nothing = Window {
+                    offset: 0,
+                    limit: 0,
+                };
+                let body = DocumentsQuery::all()
+                    .body(&piece, nothing)
+                    .map_err(Fault::Refused)?;
+                let counted = self.post(&piece, documents, &body, caller).await?;
+                let served = total_of(&counted).map_err(Fault::Refused)?;
+                let share = self.get(&piece, statistics, caller).await?;
+                let share: NodeShare = serde_json::from_slice(&share).map_err(|error| {
+                    Fault::Failed(format!("its statistics are unreadable: {error}"))
+                })?;
+                Ok((share, served))
+            }
+        };
+        let gathered = begun.scope.gather(self.upstream(), ask).await?;
+        let mut sums = IndexSums::default();
+        for (_, (share, served)) in &gathered.answers {
+            sums.add(share, *served);
+        }
+        Ok(sums.view())
+    }
+
+    /// The statistics of the whole cluster. Sizes are those of the nodes that answer.
+    ///
+    /// # Errors
+    /// `unavailable_shards`.
+    pub async fn stats(&self) -> Result<Value, HttpError> {
+        let guard = self.guard()?;
+        let nodes = self.inner.control.nodes();
+        let asked = nodes
+            .iter()
+            .map(|(_, client)| client.with_timeout(self.inner.timeout));
+        let sizes = join_all(asked.map(|client| async move { client.stats().await })).await;
+        let mut database_size = 0;
+        let mut used_database_size = 0;
+        let mut last_update = None;
+        for node in sizes.into_iter().flatten() {
+            database_size += node.database_size;
+            used_database_size += node.used_database_size;
+            // RFC 3339 in UTC sorts as text.
+            last_update = last_update.max(node.last_update);
+        }
+        let mut indexes = serde_json::Map::new();
+        for uid in guard.table.indexes.keys() {
+            match self.index_stats(uid.as_str()).await {
+                Ok(stats) => {
+                    indexes.insert(uid.to_string(), stats);
+                }
+                // No node has it yet: it is empty, and a moment later it will be here.
+                Err(error) if error.code() == "index_not_found" => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(json!({
+            "databaseSize": database_size,
+            "usedDatabaseSize": used_database_size,
+            "lastUpdate": last_update,
+            "indexes": indexes,
+        }))
+    }
+
+    /// Every index, ordered by uid.
+    ///
+    /// # Errors
+    /// 503 without a routing table.
+    pub fn indexes(&self) -> Result<Vec<std::sync::Arc<IndexRoute>>, HttpError> {
+        Ok(self.guard()?.table.indexes.values().cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_scaled_and_summed() {
+        let share = |documents, fields: &[(&str, u64)]| NodeShare {
+            number_of_documents: documents,
+            raw_document_db_size: documents * 100,
+            field_distribution: fields.iter().map(|(f, c)| ((*f).to_owned(), *c)).collect(),
+            ..NodeShare::default()
+        };
+        let mut sums = IndexSums::default();
+        sums.add(
+            &share(10, &[("id", 10), ("a", 5), ("_miroir_shard", 10)]),
+            10,
+        );
+        // Half of what this node holds is counted elsewhere.
+        sums.add(&share(8, &[("id", 8), ("a", 3), ("b", 1)]), 4);
+        sums.add(&share(5, &[("c", 5)]), 0);
+        sums.add(
+            &NodeShare {
+                is_indexing: true,
+                ..share(0, &[])
+            },
+            0,
+        );
+        let view = sums.view();
+        assert_eq!(
+            view,
+            json!({
+                "numberOfDocuments": 14, "rawDocumentDbSize": 1400, "avgDocumentSize": 100,
+                "isIndexing": true, "numberOfEmbeddings": 0, "numberOfEmbeddedDocuments": 0,
+                "fieldDistribution": {"a": 7, "b": 1, "id": 14},
+            })
+        );
+    }
+
+    #[test]
+    fn an_empty_index_has_no_average() {
+        assert_eq!(IndexSums::default().view()["avgDocumentSize"], 0);
+    }
+}
