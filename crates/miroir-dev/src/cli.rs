@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 use crate::cluster::{Cluster, Options, Ports};
 use crate::demo;
@@ -29,13 +30,13 @@ enum Command {
     #[command(hide = true)]
     Coordinator {
         #[command(flatten)]
-        args: miroir_coordinator::Args,
+        args: miroir_coordinator::cli::Args,
     },
     /// Be one proxy
     #[command(hide = true)]
     Proxy {
         #[command(flatten)]
-        args: miroir_proxy::Args,
+        args: miroir_proxy::config::Args,
     },
     /// Be one embedded node
     #[command(hide = true)]
@@ -136,15 +137,15 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Coordinator { args } => {
-            miroir_coordinator::run_process(&args)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Coordinator { args } => Ok(miroir_coordinator::cli::main(&args)),
         Command::Proxy { args } => {
-            miroir_proxy::run_process(&args)?;
+            let config = miroir_proxy::config::Config::from_args(&args)?;
+            log_to_stderr(&config.log)?;
+            runtime()?.block_on(miroir_proxy::app::run(config, stop_signal()))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Node { args } => {
+            log_to_stderr(&args.log_level.to_ascii_lowercase())?;
             runtime()?.block_on(miroir_node::run(args.try_into()?, stop_signal()))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -158,6 +159,18 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
+}
+
+/// Logs what the filter lets through.
+fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
+    let filter =
+        EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is no log filter"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    Ok(())
 }
 
 /// Resolves at SIGINT or SIGTERM.
