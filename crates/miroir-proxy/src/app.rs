@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use miroir_meili::Secret;
+use miroir_meili::{MeiliError, Secret};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -33,6 +33,9 @@ pub enum AppError {
     /// The configuration cannot work.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// No client of other proxies can be set up.
+    #[error(transparent)]
+    Writes(#[from] MeiliError),
     /// The HTTP server broke.
     #[error("the HTTP server ended: {0}")]
     Serve(std::io::Error),
@@ -45,6 +48,7 @@ impl AppError {
         match self {
             Self::Listen { .. } | Self::Serve(_) => true,
             Self::Control(error) => error.retryable(),
+            Self::Writes(error) => error.retryable(),
         }
     }
 }
@@ -97,7 +101,7 @@ impl App {
         let mut bounds = WritesConfig::new(cluster_token.clone());
         bounds.hold = config.hold();
         bounds.hold_bytes = config.hold_bytes;
-        let writes = Writes::new(control.clone(), catalog.clone(), bounds);
+        let writes = Writes::new(control.clone(), catalog.clone(), bounds)?;
         let server = Server::new(Parts {
             control: control.clone(),
             catalog,
@@ -172,7 +176,11 @@ impl App {
         let drain = Duration::from_millis(config.drain_ms);
         let drained = async {
             let ended = (&mut serving).await;
-            writes.drain(drain).await;
+            if !writes.drain(drain).await {
+                tracing::warn!(
+                    "writes were still under way: their outcome is looked up by the next writer"
+                );
+            }
             ended
         };
         let ended = tokio::time::timeout(drain, drained).await;

@@ -9,6 +9,7 @@ use miroir_core::api_error::{ApiError, Code};
 use miroir_meili::Secret;
 
 use crate::error::HttpError;
+use crate::write::TOKEN_HEADER;
 
 /// The keys that this proxy knows.
 #[derive(Debug, Clone)]
@@ -16,9 +17,6 @@ pub struct Keys {
     master: Option<Secret>,
     cluster_token: Option<Secret>,
 }
-
-/// The header in which proxies show each other the cluster token.
-pub const CLUSTER_TOKEN_HEADER: &str = "miroir-cluster-token";
 
 impl Keys {
     /// Without `master` everything is open; without `cluster_token` no proxy is believed to be one.
@@ -63,7 +61,7 @@ impl Keys {
     /// Whether the request comes from another proxy of the cluster.
     #[must_use]
     pub fn is_proxy(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(CLUSTER_TOKEN_HEADER);
+        let given = headers.get(TOKEN_HEADER);
         match (&self.cluster_token, given) {
             (Some(token), Some(given)) => same(given.as_bytes(), token.expose().as_bytes()),
             (None, _) | (_, None) => false,
@@ -172,7 +170,7 @@ mod tests {
     #[test]
     fn only_the_token_makes_a_proxy() {
         let with = |token: &'static str| -> HeaderMap {
-            let name = axum::http::HeaderName::from_static(CLUSTER_TOKEN_HEADER);
+            let name = axum::http::HeaderName::from_static(TOKEN_HEADER);
             [(name, HeaderValue::from_static(token))]
                 .into_iter()
                 .collect()

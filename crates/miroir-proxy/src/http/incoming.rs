@@ -9,14 +9,11 @@ use uuid::Uuid;
 
 use super::{Server, body, view};
 use crate::error::HttpError;
-use crate::write::{Accepted, Operation, RawRequest, WriteError, WriteRequest};
+use crate::write::{
+    Accepted, FORWARDED_HEADER, MOVED_HEADER, Operation, REQUEST_ID_HEADER, RawRequest, WriteError,
+    WriteRequest,
+};
 
-/// Marks a request that another proxy passed on. It counts only next to the cluster token.
-const FORWARDED_HEADER: HeaderName = HeaderName::from_static("miroir-forwarded");
-/// Tells a repeated request from a new one.
-const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("miroir-request-id");
-/// Marks an answer that says: not here, and not applied.
-const MOVED_HEADER: HeaderName = HeaderName::from_static("miroir-moved");
 /// The headers that say how to read a body.
 const PASSED_ON: [HeaderName; 1] = [header::CONTENT_TYPE];
 
@@ -31,6 +28,7 @@ pub struct Incoming {
 
 impl Incoming {
     /// Checks the sender, then reads the body.
+    /// The mark of a forwarded request counts only next to the cluster token.
     ///
     /// # Errors
     /// `missing_authorization_header`, `invalid_api_key`; what [`body::read`] refuses.

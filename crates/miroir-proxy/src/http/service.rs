@@ -52,7 +52,7 @@ pub async fn proxy_stats(
     }
     Ok(axum::Json(json!({
         "session": parts.control.status(),
-        "holds": parts.writes.hold_stats(),
+        "writes": parts.writes.stats(),
         // Without this one.
         "requestsInFlight": server.in_flight().saturating_sub(1),
         "nodeReadsInFlight": parts.reads.upstream().in_flight(),
