@@ -19,9 +19,10 @@ pub(super) type Distribution = Map<String, Value>;
 /// Adds up the distributions of several nodes. `stats` are the merged facet stats, which
 /// tell the facets that hold numbers; `total` is how many documents matched.
 ///
-/// By value, the result is what one node would list. By count it is exact as long as the
-/// nodes did not cut their lists, which is why they are configured with a higher limit than
-/// the client's (see [`crate::settings`]).
+/// The result is what one node would list as long as the nodes did not cut their lists,
+/// which is why they are configured with a higher limit than the client's (see
+/// [`crate::settings::node_max_values`]). Nodes may cap `total`, and then the counts of
+/// numbers say better how many documents there are.
 pub(super) fn merge_distributions(
     nodes: &[Distribution],
     stats: &BTreeMap<String, Value>,
@@ -111,6 +112,7 @@ impl<'a> Facet<'a> {
     }
 
     fn ordered(self, order: FacetOrder, max_values: usize, total: u64) -> Map<String, Value> {
+        let total = total.max(self.numbers.values().map(|(_, count)| count).sum());
         let mut numbers: Vec<(&str, (f64, u64))> = self.numbers.into_iter().collect();
         let mut texts: Vec<(String, (&str, u64))> = self.texts.into_iter().collect();
         match order {
@@ -191,6 +193,17 @@ mod tests {
                 &none,
                 1000,
                 r#"{"n":{"2":1,"9":1,"10":1}}"#,
+            ),
+            // Totals are capped, counts of numbers are not.
+            (
+                vec![
+                    json!({"n": {"10": 2000, "9": 2}}),
+                    json!({"n": {"9": 1999}}),
+                ],
+                json!({"n": {"min": 9.0, "max": 10.0}}),
+                &none,
+                2000,
+                r#"{"n":{"9":2001,"10":2000}}"#,
             ),
             // Without stats the facet holds no numbers, only text that looks like some.
             (

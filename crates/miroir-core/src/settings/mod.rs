@@ -6,8 +6,8 @@
 //!
 //! - `filterableAttributes` starts with a rule for the hidden field. The first matching rule
 //!   wins, so the client's patterns cannot reach the field.
-//! - `faceting.maxValuesPerFacet` is higher where facets are sorted by count, because the
-//!   counts of a cut list cannot be added up ([`node_max_values`]).
+//! - `faceting.maxValuesPerFacet` is higher, because cut lists cannot be added up
+//!   ([`node_max_values`]).
 //! - Document templates of embedders pass over the hidden field, which would otherwise change
 //!   the embeddings.
 

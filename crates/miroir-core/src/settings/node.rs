@@ -71,18 +71,15 @@ pub fn from_node(node: &Value, desired: &Value) -> Value {
     settings
 }
 
-/// The `maxValuesPerFacet` of nodes for a client's value.
+/// The `maxValuesPerFacet` of nodes for a client's value: ten times as many, at least 3000.
 ///
-/// By value, a node's first values include every one of the merged first values, and nodes
-/// get the client's number. By count they need not, so nodes get ten times as many and at
-/// least 1000: counts are exact for facets with no more values than that.
+/// A value among the first of the merged list need not be among a node's first. Counts add
+/// up, so by count the merge is exact only for facets that no node cuts. And a node lists
+/// numbers by their text for up to 3000 matching documents, by their value beyond: the former
+/// lists must be whole where all nodes together match more, and with 3000 values they are.
 #[must_use]
-pub fn node_max_values(client: u64, sorts_by_count: bool) -> u64 {
-    if sorts_by_count {
-        client.saturating_mul(10).max(1000)
-    } else {
-        client
-    }
+pub fn node_max_values(client: u64) -> u64 {
+    client.saturating_mul(10).max(3000)
 }
 
 fn setting_for_node(name: &str, desired: &Value) -> Value {
@@ -126,10 +123,7 @@ fn faceting_for_node(desired: &Value) -> Value {
         .pointer("/faceting/sortFacetValuesBy")
         .cloned()
         .unwrap_or(Value::Null);
-    let by_count = orders
-        .as_object()
-        .is_some_and(|orders| orders.values().any(|o| o == "count"));
-    let max = node_max_values(max_values(desired), by_count);
+    let max = node_max_values(max_values(desired));
     json!({"maxValuesPerFacet": max, "sortFacetValuesBy": orders})
 }
 
@@ -230,11 +224,11 @@ mod tests {
             ),
             (
                 json!({"faceting": {"sortFacetValuesBy": {"g": "count"}}}),
-                json!({"filterableAttributes": [hidden_rule(), "a"], "faceting": {"maxValuesPerFacet": 1000, "sortFacetValuesBy": {"g": "count"}}}),
+                json!({"filterableAttributes": [hidden_rule(), "a"], "faceting": {"maxValuesPerFacet": 3000, "sortFacetValuesBy": {"g": "count"}}}),
             ),
             (
                 json!({"faceting": null}),
-                json!({"filterableAttributes": [hidden_rule(), "a"], "faceting": {"maxValuesPerFacet": 100, "sortFacetValuesBy": null}}),
+                json!({"filterableAttributes": [hidden_rule(), "a"], "faceting": {"maxValuesPerFacet": 3000, "sortFacetValuesBy": null}}),
             ),
             (
                 json!({"embedders": {"gone": null, "u": {"source": "userProvided", "dimensions": 2}}}),
@@ -303,7 +297,7 @@ mod tests {
     fn what_nodes_have_more_does_not_show() {
         let node = json!({
             "filterableAttributes": [hidden_rule()],
-            "faceting": {"maxValuesPerFacet": 1000, "sortFacetValuesBy": {"*": "count"}},
+            "faceting": {"maxValuesPerFacet": 3000, "sortFacetValuesBy": {"*": "count"}},
             "embedders": {},
         });
         assert_eq!(
@@ -322,16 +316,9 @@ mod tests {
     }
 
     #[test]
-    fn only_counts_need_more_values() {
-        let table = [
-            (100, false, 100),
-            (100, true, 1000),
-            (5, true, 1000),
-            (500, true, 5000),
-            (u64::MAX, true, u64::MAX),
-        ];
-        for (client, by_count, node) in table {
-            assert_eq!(node_max_values(client, by_count), node);
+    fn nodes_list_more_values() {
+        for (client, node) in [(100, 3000), (5, 3000), (500, 5000), (u64::MAX, u64::MAX)] {
+            assert_eq!(node_max_values(client), node);
         }
     }
 }
