@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::Context;
+use crate::actor::{Context, planner, purge, tasks};
 use crate::{migration, nodes, session};
 
 /// What an actor's run ends with.
@@ -35,6 +35,18 @@ pub const LEADER_ACTORS: &[Actor] = &[
     Actor {
         name: "node health",
         run: |ctx, cancel| Box::pin(forever(nodes::health::run(ctx, cancel))),
+    },
+    Actor {
+        name: "planner",
+        run: |ctx, cancel| Box::pin(planner::run(ctx, cancel)),
+    },
+    Actor {
+        name: "tasks",
+        run: |ctx, cancel| Box::pin(tasks::run(ctx, cancel)),
+    },
+    Actor {
+        name: "purge",
+        run: |ctx, cancel| Box::pin(purge::run(ctx, cancel)),
     },
     Actor {
         name: "migrations",

@@ -34,7 +34,7 @@ pub async fn run(ctx: Context, seat: watch::Sender<Seat>, cancel: CancellationTo
                 follow(&seat, &now);
             }
             if let Some(ended) = reign.take() {
-                seat.send_if_modified(|seat| leave(seat));
+                seat.send_if_modified(leave);
                 ended.end(ctx.config.drain()).await;
             }
             if now.is_leader() {

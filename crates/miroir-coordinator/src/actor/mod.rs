@@ -1,6 +1,9 @@
 //! What the leading coordinator does by itself. The table of all actors is in [`crate::supervise`].
 
 pub mod leadership;
+pub mod planner;
+pub mod purge;
+pub mod tasks;
 
 mod context;
 

@@ -10,7 +10,7 @@ use miroir_proto::v1::catalog_server::Catalog;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use super::commit::{commit, epoch};
+use super::commit::commit;
 use super::status;
 use crate::actor::Context;
 use crate::cluster::Cluster;
@@ -41,14 +41,16 @@ impl CatalogService {
         commit(&self.ctx.cluster, id, command).await
     }
 
+    /// An epoch that covers what was committed just now: from it on, tables have it.
+    fn epoch(&self) -> u64 {
+        self.ctx.read(|state| state.epoch.0)
+    }
+
     /// Commits what answers a task.
     async fn commit_task(&self, id: &str, command: &Command) -> Result<Response<v1::TaskReply>, Status> {
-        match self.commit(id, command).await? {
-            Outcome::TaskRegistered(task) => {
-                Ok(Response::new(v1::TaskReply { task: task.0, epoch: epoch(&self.ctx.cluster) }))
-            }
-            other => Err(status::of_unexpected(&other)),
-        }
+        let outcome = self.commit(id, command).await?;
+        let Outcome::TaskRegistered(task) = outcome else { return Err(status::of_unexpected(&outcome)) };
+        Ok(Response::new(v1::TaskReply { task: task.0, epoch: self.epoch() }))
     }
 
     /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
@@ -85,14 +87,12 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::CreateIndexReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        match self.commit(&id, &convert::create_index(request)?).await? {
-            Outcome::IndexCreated { incarnation, task } => Ok(Response::new(v1::CreateIndexReply {
-                incarnation: incarnation.0,
-                task: task.map(|task| task.0),
-                epoch: epoch(&self.ctx.cluster),
-            })),
-            other => Err(status::of_unexpected(&other)),
-        }
+        let outcome = self.commit(&id, &convert::create_index(request)?).await?;
+        let Outcome::IndexCreated { incarnation, task } = outcome else {
+            return Err(status::of_unexpected(&outcome));
+        };
+        let task = task.map(|task| task.0);
+        Ok(Response::new(v1::CreateIndexReply { incarnation: incarnation.0, task, epoch: self.epoch() }))
     }
 
     async fn set_primary_key(
@@ -101,12 +101,12 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::SetPrimaryKeyReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let task = match self.commit(&id, &convert::set_primary_key(request)?).await? {
-            Outcome::TaskRegistered(task) => Some(task.0),
-            Outcome::Done => None,
-            other => return Err(status::of_unexpected(&other)),
-        };
-        Ok(Response::new(v1::SetPrimaryKeyReply { task, epoch: epoch(&self.ctx.cluster) }))
+        let outcome = self.commit(&id, &convert::set_primary_key(request)?).await?;
+        let task = if let Outcome::TaskRegistered(task) = outcome { Some(task.0) } else { None };
+        if task.is_none() && outcome != Outcome::Done {
+            return Err(status::of_unexpected(&outcome));
+        }
+        Ok(Response::new(v1::SetPrimaryKeyReply { task, epoch: self.epoch() }))
     }
 
     async fn change_settings(
@@ -115,14 +115,11 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::ChangeSettingsReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        match self.commit(&id, &convert::change_settings(request)?).await? {
-            Outcome::SettingsChanged { version, task } => Ok(Response::new(v1::ChangeSettingsReply {
-                version,
-                task: task.0,
-                epoch: epoch(&self.ctx.cluster),
-            })),
-            other => Err(status::of_unexpected(&other)),
-        }
+        let outcome = self.commit(&id, &convert::change_settings(request)?).await?;
+        let Outcome::SettingsChanged { version, task } = outcome else {
+            return Err(status::of_unexpected(&outcome));
+        };
+        Ok(Response::new(v1::ChangeSettingsReply { version, task: task.0, epoch: self.epoch() }))
     }
 
     async fn settings_enqueued(
@@ -131,10 +128,9 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::SettingsEnqueuedReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        match self.commit(&id, &convert::settings_enqueued(request)?).await? {
-            Outcome::Done => Ok(Response::new(v1::SettingsEnqueuedReply { epoch: epoch(&self.ctx.cluster) })),
-            other => Err(status::of_unexpected(&other)),
-        }
+        let outcome = self.commit(&id, &convert::settings_enqueued(request)?).await?;
+        let Outcome::Done = outcome else { return Err(status::of_unexpected(&outcome)) };
+        Ok(Response::new(v1::SettingsEnqueuedReply { epoch: self.epoch() }))
     }
 
     async fn delete_index(
@@ -152,13 +148,12 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::RegisterWritesReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        match self.commit(&id, &convert::register_writes(request)?).await? {
-            Outcome::WritesRegistered(results) => Ok(Response::new(v1::RegisterWritesReply {
-                results: results.iter().map(convert::write_result).collect(),
-                epoch: epoch(&self.ctx.cluster),
-            })),
-            other => Err(status::of_unexpected(&other)),
-        }
+        let outcome = self.commit(&id, &convert::register_writes(request)?).await?;
+        let Outcome::WritesRegistered(results) = &outcome else {
+            return Err(status::of_unexpected(&outcome));
+        };
+        let results = results.iter().map(convert::write_result).collect();
+        Ok(Response::new(v1::RegisterWritesReply { results, epoch: self.epoch() }))
     }
 
     async fn register_task(

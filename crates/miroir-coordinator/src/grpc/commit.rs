@@ -5,7 +5,6 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::status;
-use crate::cluster::Cluster;
 use crate::machine::Handle;
 use crate::raft::RequestId;
 
@@ -29,17 +28,12 @@ pub fn request_id(text: &str) -> Result<RequestId, Status> {
 /// # Errors
 /// The status to answer.
 pub async fn commit(cluster: &Handle, id: &str, command: &Command) -> Result<Outcome, Status> {
-    let outcome = cluster.propose_as(request_id(id)?, command).await;
-    match outcome.map_err(|error| status::of_propose(&error))? {
-        Outcome::Rejected(rejection) => Err(status::of_rejection(&rejection)),
-        outcome => Ok(outcome),
+    let proposed = cluster.propose_as(request_id(id)?, command).await;
+    let outcome = proposed.map_err(|error| status::of_propose(&error))?;
+    if let Outcome::Rejected(rejection) = &outcome {
+        return Err(status::of_rejection(rejection));
     }
-}
-
-/// An epoch that covers what was committed just now: from it on, tables have it.
-#[must_use]
-pub fn epoch(cluster: &Handle) -> u64 {
-    cluster.read(|state| state.epoch.0)
+    Ok(outcome)
 }
 
 #[cfg(test)]

@@ -38,12 +38,9 @@ pub async fn add_node(ctx: &Context, request: v1::AddNodeRequest) -> Result<v1::
         }
     };
     let node = NodeSpec { url, group, zone: request.zone, weight, version };
-    match commit(&ctx.cluster, &request.request_id, &Command::AddNode { node }).await? {
-        Outcome::NodeAdded { node, operation } => {
-            Ok(v1::AddNodeReply { node: node.0, operation: operation.0 })
-        }
-        other => Err(status::of_unexpected(&other)),
-    }
+    let outcome = commit(&ctx.cluster, &request.request_id, &Command::AddNode { node }).await?;
+    let Outcome::NodeAdded { node, operation } = outcome else { return Err(status::of_unexpected(&outcome)) };
+    Ok(v1::AddNodeReply { node: node.0, operation: operation.0 })
 }
 
 fn known_group(ctx: &Context, group: GroupId) -> Result<GroupId, Status> {

@@ -1,0 +1,172 @@
+//! Follows client-visible tasks on the nodes until they end.
+//!
+//! What it learns lives in memory; a new leader asks the nodes again. A report that changes what clients see is
+//! committed, so every coordinator answers the same.
+
+pub mod aggregate;
+mod copies;
+mod poll;
+mod work;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use miroir_core::cluster::{Command, Outcome, TaskKind, TaskUpdate};
+use miroir_core::id::{NodeId, TaskUid};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::aggregate::{End, Evidence, Known, Share, end_of, update};
+use self::poll::Poller;
+use self::work::Work;
+use super::Context;
+use crate::cluster::Cluster;
+use crate::nodes::Reachability;
+use crate::raft::ProposeError;
+
+/// Reports in one command: a command has a largest size.
+const REPORTS_MAX: usize = 200;
+
+/// Follows tasks until cancelled. Leader-only.
+///
+/// # Errors
+/// When consensus has ended.
+pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyhow::Result<()> {
+    let mut tracker = Tracker { poller: Poller::new(&ctx), ctx };
+    match cancel.run_until_cancelled(tracker.follow_for_ever()).await {
+        Some(ended) => ended,
+        None => Ok(()),
+    }
+}
+
+struct Tracker<C> {
+    ctx: Context<C>,
+    poller: Poller<C>,
+}
+
+impl<C: Cluster> Tracker<C> {
+    /// Looks often while tasks are moving, and ever more seldom while they are not.
+    async fn follow_for_ever(&mut self) -> anyhow::Result<()> {
+        let shortest = Duration::from_millis(self.ctx.config.tasks.poll_min_ms);
+        let longest = Duration::from_millis(self.ctx.config.tasks.poll_max_ms);
+        let mut applied = self.ctx.cluster.applied();
+        let mut pause = shortest;
+        loop {
+            applied.mark_unchanged();
+            let newest = self.newest();
+            if self.ctx.read(|state| state.tasks.unfinished().next().is_none()) {
+                applied.changed().await?;
+                pause = shortest;
+                continue;
+            }
+            let looked_at = Instant::now();
+            let moved = self.look().await?;
+            pause = if moved { shortest } else { (pause * 2).min(longest) };
+            // A new task is looked at soon, however long the old ones have been standing still.
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(looked_at + pause) => break,
+                    changed = applied.changed() => {
+                        changed?;
+                        if self.newest() != newest {
+                            pause = shortest;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn newest(&self) -> Option<TaskUid> {
+        self.ctx.read(|state| state.tasks.iter().next_back().map(|task| task.uid))
+    }
+
+    /// One look at all nodes concerned; answers whether anything moved.
+    async fn look(&mut self) -> anyhow::Result<bool> {
+        let work = self.ctx.read(work::unfinished);
+        let learned = self.poller.poll(&work).await;
+        let mut updates = Vec::new();
+        for one in &work {
+            if let Some(update) = self.judge(one).await? {
+                updates.push(update);
+            }
+        }
+        let moved = learned || !updates.is_empty();
+        for updates in updates.chunks(REPORTS_MAX) {
+            self.commit(Command::UpdateTasks { updates: updates.to_vec() }).await?;
+        }
+        Ok(moved)
+    }
+
+    /// What to report of a task. Copies that did not take it leave the set in sync first: when clients are told
+    /// that it succeeded, no copy without it may be read.
+    async fn judge(&self, work: &Work) -> anyhow::Result<Option<TaskUpdate>> {
+        let shares: Vec<Share> = work
+            .parts
+            .iter()
+            .map(|part| Share { node: part.node, counts: part.counts, known: self.known(work, part) })
+            .collect();
+        let failures_covered = self.eject_odd(work, &shares).await?;
+        let evidence = Evidence { shares: &shares, complete: work.complete, failures_covered };
+        Ok(update(&work.task, evidence, self.ctx.clock.now_ms()))
+    }
+
+    fn known(&self, work: &Work, part: &work::Part) -> Known {
+        let known = self.poller.known(part.node, part.node_task);
+        let unused = !work.in_use.contains(&part.node);
+        match (known, self.ctx.health.reachability(part.node)) {
+            (Known::Nothing, Reachability::Down) if unused => Known::Excused,
+            (known, _) => known,
+        }
+    }
+
+    /// When the nodes of a write disagree, takes the copies that lack it out of use. Answers whether the write
+    /// is on a good copy of everything that failed.
+    async fn eject_odd(&self, work: &Work, shares: &[Share]) -> anyhow::Result<bool> {
+        let (TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion, Some(index)) =
+            (work.task.kind, &work.task.index)
+        else {
+            return Ok(false);
+        };
+        let Some((failed, well)) = sides(work.task.kind, shares) else { return Ok(false) };
+        let found = self.ctx.read(|state| {
+            let index = state.indexes.get(index)?;
+            Some((index.incarnation, copies::odd(index, &failed, &well)))
+        });
+        let Some((incarnation, odd)) = found else { return Ok(false) };
+        for (shard, node) in odd.copies {
+            tracing::error!(index = %index, %shard, %node, task = %work.task.uid,
+                "a write failed on one copy and succeeded on another; the first is taken out of use");
+            let command = Command::EjectReplica { uid: index.clone(), incarnation, shard, node };
+            self.commit(command).await?;
+        }
+        Ok(odd.covers_all)
+    }
+
+    async fn commit(&self, command: Command) -> anyhow::Result<()> {
+        match self.ctx.cluster.propose(command).await {
+            Ok(Outcome::Rejected(rejection)) => tracing::warn!(%rejection, "a report on tasks was refused"),
+            Ok(_) => {}
+            Err(error @ ProposeError::Stopped { .. }) => return Err(error.into()),
+            // The next look finds the same again.
+            Err(error) => tracing::warn!(%error, "a report on tasks could not be committed; trying again"),
+        }
+        Ok(())
+    }
+}
+
+/// The nodes where the task failed and those where it went well, once all have ended and both sides have some.
+fn sides(kind: TaskKind, shares: &[Share]) -> Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)> {
+    let mut failed = BTreeSet::new();
+    let mut well = BTreeSet::new();
+    for share in shares {
+        match end_of(kind, &share.known)? {
+            End::Well => drop(well.insert(share.node)),
+            End::Badly | End::Canceled => drop(failed.insert(share.node)),
+            End::Excused => {}
+        }
+    }
+    // A node has several shares of one task; it took the task only if it took all of them.
+    well.retain(|node| !failed.contains(node));
+    (!failed.is_empty() && !well.is_empty()).then_some((failed, well))
+}
