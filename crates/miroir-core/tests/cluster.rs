@@ -349,6 +349,72 @@ fn a_missed_write_makes_a_copy_stale_in_the_command_that_acknowledges_it() {
 }
 
 #[test]
+fn reads_do_not_go_back_to_a_copy_that_was_given_up() {
+    let mut log = Log::with_books(2, 4, 1);
+    let id = log.start_a_move();
+    log.advance_to(id, Phase::CutOver);
+    let record = log.state.migrations[&id].clone();
+    register(
+        &mut log,
+        support::WRITER,
+        vec![(record.shard, record.source)],
+    )
+    .expect("the target took it");
+    log.apply(&Command::LoseProxy {
+        proxy: support::WRITER,
+    });
+    assert_eq!(log.state.migrations[&id].phase, Phase::CutOver);
+    log.check_every_shard_is_read_once();
+}
+
+#[test]
+fn a_source_that_missed_a_write_is_never_copied_from() {
+    let mut log = Log::with_books(3, 4, 2);
+    let id = log.start_a_move();
+    log.advance_to(id, Phase::Mirroring);
+    let record = log.state.migrations[&id].clone();
+    register(
+        &mut log,
+        support::WRITER,
+        vec![(record.shard, record.source)],
+    )
+    .expect("others took it");
+    let verified = Command::Advance {
+        id,
+        step: record.step,
+        event: Event::Verified,
+    };
+    let before = log.state.clone();
+    let refused = log.apply(&verified);
+    assert!(
+        matches!(&refused, Outcome::Rejected(Rejection::Invalid(why)) if why.contains("not in sync any more")),
+        "{refused:?}"
+    );
+    assert_eq!(log.state, before);
+    let index = log.index("books");
+    let shard = index.shard(record.shard).expect("there");
+    let other = shard.readable().next().expect("one is left").node;
+    log.apply(&Command::ChangeSource {
+        id,
+        step: record.step,
+        source: other,
+    });
+    let changed = &log.state.migrations[&id];
+    assert_eq!((changed.phase, changed.source), (Phase::CatchingUp, other));
+    assert_eq!(
+        changed.replaces, record.replaces,
+        "what goes is what was to go"
+    );
+    log.advance_to(id, Phase::Done);
+    let gone = record.replaces.expect("a move");
+    let left = log
+        .index("books")
+        .shard(record.shard)
+        .and_then(|shard| shard.on(gone).cloned());
+    assert_eq!(left, None);
+}
+
+#[test]
 fn only_the_writer_is_acknowledged_and_two_never_overlap() {
     let mut log = Log::with_books(3, 4, 1);
     let other = log.register_proxy("other");

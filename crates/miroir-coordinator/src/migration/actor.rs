@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use miroir_core::cluster::{Command, MigrationReport, Outcome};
 use miroir_core::id::{MigrationId, NodeId, ProxyId, ShardId};
-use miroir_core::migration::{Event, Progress, Record};
+use miroir_core::migration::{Event, Phase, Progress, Record};
 use miroir_meili::MeiliError;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -34,6 +34,9 @@ pub enum MoveError {
     /// A node is not in the cluster.
     #[error("node {0} is not in the cluster")]
     NoNode(NodeId),
+    /// No copy in sync is left to copy from.
+    #[error("no copy of the shard is in sync to copy from")]
+    NoSource,
     /// Documents are left where none should be.
     #[error("node {node} still holds {left} documents of the shard after their deletion")]
     NotCleared {
@@ -64,6 +67,7 @@ impl MoveError {
             Self::MovedOn
             | Self::Node { .. }
             | Self::NoNode(_)
+            | Self::NoSource
             | Self::NotCleared { .. }
             | Self::NoId(_)
             | Self::Propose(_)
@@ -79,6 +83,7 @@ impl MoveError {
             Self::Node { .. }
             | Self::MovedOn
             | Self::NoNode(_)
+            | Self::NoSource
             | Self::NotCleared { .. }
             | Self::NoId(_)
             | Self::Propose(_)
@@ -317,6 +322,35 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         Some((writer, self.mover.sessions.connection(writer)?))
     }
 
+    /// Makes another copy the source when the present one missed a write: what is copied from it would lack that.
+    async fn ensure_source(&self, record: &Record) -> Result<(), MoveError> {
+        if !reads_source(record.phase) {
+            return Ok(());
+        }
+        let readable: Vec<NodeId> = self.mover.cluster.read(|state| {
+            let index = state.indexes.get(&record.index);
+            let shard = index.and_then(|index| index.shard(record.shard));
+            shard
+                .into_iter()
+                .flat_map(|shard| shard.readable().map(|replica| replica.node))
+                .collect()
+        });
+        if readable.contains(&record.source) {
+            return Ok(());
+        }
+        let source = readable
+            .into_iter()
+            .find(|node| *node != record.target)
+            .ok_or(MoveError::NoSource)?;
+        let command = Command::ChangeSource {
+            id: self.id,
+            step: record.step,
+            source,
+        };
+        self.mover.cluster.propose(command).await?;
+        Err(MoveError::MovedOn)
+    }
+
     async fn step(
         &mut self,
         record: &Record,
@@ -325,6 +359,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         let work = async {
             self.barrier(record).await?;
             super::failpoint::enter(record.phase).await;
+            self.ensure_source(record).await?;
             self.work(record).await
         };
         // Cancelled means that leadership ended: the process that leads now starts this step from its beginning,
@@ -333,6 +368,23 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             () = cancel.cancelled() => Err(MoveError::MovedOn),
             done = work => done,
         }
+    }
+}
+
+/// Whether the work of a phase is worth something only while the source is in sync.
+fn reads_source(phase: Phase) -> bool {
+    match phase {
+        Phase::Preparing
+        | Phase::Copying
+        | Phase::CatchingUp
+        | Phase::Fenced
+        | Phase::Mirroring => true,
+        Phase::Planned
+        | Phase::CutOver
+        | Phase::Holding
+        | Phase::Cleaning
+        | Phase::Done
+        | Phase::Cancelled => false,
     }
 }
 

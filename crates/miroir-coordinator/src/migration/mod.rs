@@ -7,7 +7,7 @@ mod actor;
 mod compare;
 mod copy;
 mod digest;
-mod failpoint;
+pub(crate) mod failpoint;
 mod node;
 mod phases;
 mod supervisor;

@@ -146,6 +146,12 @@ impl ClusterState {
                 step: record.step,
             });
         }
+        if relies_on_source(event) && !readable(self.indexes.get(&record.index), record) {
+            let node = record.source;
+            return Err(Rejection::Invalid(format!(
+                "node {node}, which migration {id} copies from, is not in sync any more"
+            )));
+        }
         let phase = record.advance(event, at.epoch(), at.ms)?;
         let record = record.clone();
         self.settle_placement(&record);
@@ -291,6 +297,32 @@ impl ClusterState {
         }
         Outcome::Done
     }
+}
+
+/// Whether an event says that the target has what the source has: that is worth nothing when the source lacks a
+/// write itself.
+fn relies_on_source(event: Event) -> bool {
+    match event {
+        Event::Copied | Event::CaughtUp | Event::FenceDrained | Event::Verified => true,
+        Event::SlotGranted
+        | Event::TargetClean
+        | Event::FenceOverrun
+        | Event::Mismatch
+        | Event::ReadsMoved
+        | Event::WindowOver
+        | Event::Cleaned
+        | Event::TargetBehind
+        | Event::TargetLost
+        | Event::SourceChanged
+        | Event::Abandoned => false,
+    }
+}
+
+fn readable(index: Option<&crate::cluster::Index>, record: &Record) -> bool {
+    let shard = index.and_then(|index| index.shard(record.shard));
+    shard
+        .and_then(|shard| shard.on(record.source))
+        .is_some_and(|replica| replica.state.is_readable())
 }
 
 fn find(

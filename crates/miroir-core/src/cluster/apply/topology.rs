@@ -5,8 +5,8 @@ use crate::cluster::{
     Admission, ClusterState, Group, GroupState, Node, NodeSpec, Operation, OperationKind,
     OperationState, Outcome, Policy, Proxy, Rejection, ReplicaState,
 };
-use crate::id::{GroupId, IndexUid, NodeId, OperationId, ProxyId};
-use crate::migration::{Event, Phase};
+use crate::id::{GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId};
+use crate::migration::{Event, Phase, Record};
 
 impl ClusterState {
     pub(super) fn bootstrap(&mut self, at: At, cluster_id: &str, policy: &Policy) -> Applied {
@@ -170,38 +170,42 @@ impl ClusterState {
 
     /// Takes an index from a writer that may have left a write on some copies only.
     fn distrust_copies(&mut self, at: At, uid: &IndexUid) {
+        let behind = self.to_compare_again(uid);
         let Some(index) = self.indexes.get_mut(uid) else {
             return;
         };
         index.writer = None;
         for shard in &mut index.placement {
-            let moving = shard.moving.and_then(|id| self.migrations.get(&id));
-            // Between fence and cleaning, source and target are compared again by going back.
-            let compared = |node: NodeId| {
-                moving.is_some_and(|m| {
-                    (m.phase.mirrors_writes() || m.phase.holds_writes())
-                        && (m.target == node || m.replaces == Some(node))
-                })
-            };
+            let moving = shard
+                .moving
+                .filter(|id| behind.iter().any(|(other, _)| other == id));
+            let moving = moving.and_then(|id| self.migrations.get(&id));
+            let compared =
+                |node: NodeId| moving.is_some_and(|m| m.target == node || m.replaces == Some(node));
             let mut trusted = false;
-            for replica in &mut shard.replicas {
-                if replica.state != ReplicaState::InSync {
-                    continue;
-                }
+            for replica in shard.replicas.iter_mut().filter(|r| r.state.is_readable()) {
                 if trusted && !compared(replica.node) {
                     replica.state = ReplicaState::Stale;
                 }
                 trusted = true;
             }
         }
-        let behind: Vec<_> = self
-            .unfinished_migrations()
-            .filter(|m| m.index == *uid)
+        for (id, event) in behind {
+            self.go_back(at, id, event);
+        }
+    }
+
+    /// Migrations whose two copies are to be compared again, by going back to catching up.
+    fn to_compare_again(&self, uid: &IndexUid) -> Vec<(MigrationId, Event)> {
+        let of_index = self.unfinished_migrations().filter(|m| m.index == *uid);
+        of_index
             .filter_map(|m| match m.phase {
                 Phase::Fenced => Some((m.id, Event::FenceOverrun)),
-                Phase::Mirroring | Phase::CutOver | Phase::Holding => {
-                    Some((m.id, Event::TargetBehind))
-                }
+                Phase::Mirroring => Some((m.id, Event::TargetBehind)),
+                // Reads can go back only to a copy that was written to all along.
+                Phase::CutOver | Phase::Holding => self
+                    .can_read_again(m)
+                    .then_some((m.id, Event::TargetBehind)),
                 Phase::Planned
                 | Phase::Preparing
                 | Phase::Copying
@@ -210,9 +214,19 @@ impl ClusterState {
                 | Phase::Done
                 | Phase::Cancelled => None,
             })
-            .collect();
-        for (id, event) in behind {
-            self.go_back(at, id, event);
-        }
+            .collect()
+    }
+
+    /// Whether the copy that a migration replaces still takes every write; one that replaces none needs no such.
+    fn can_read_again(&self, migration: &Record) -> bool {
+        let shard = self
+            .indexes
+            .get(&migration.index)
+            .and_then(|index| index.shard(migration.shard));
+        migration.replaces.is_none_or(|node| {
+            shard
+                .and_then(|shard| shard.on(node))
+                .is_some_and(|r| r.state.takes_writes())
+        })
     }
 }
