@@ -1,5 +1,7 @@
 //! Three coordinators: elections, failures, restarts, retries.
 
+#[path = "support/basics.rs"]
+mod basics;
 #[path = "support/cluster.rs"]
 mod cluster;
 mod support;
@@ -9,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use cluster::{Cluster, PATIENCE, add, wait_for};
+use basics::{PATIENCE, add, wait_for};
+use cluster::Cluster;
 use miroir_coordinator::raft::{
     MembershipError, ProposeError, RaftLimits, ReadError, RequestId, Role,
 };

@@ -1,17 +1,17 @@
-//! Snapshots, new members, lost disks, and storage that fails.
+//! Snapshots, new members, lost disks and messages for somebody else.
 
+#[path = "support/basics.rs"]
+mod basics;
 #[path = "support/cluster.rs"]
 mod cluster;
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 
-use cluster::{CLUSTER, Cluster, Node, add, config, identity, remember, wait_for};
+use basics::{CLUSTER, add, wait_for};
+use cluster::{Cluster, Node};
 use miroir_coordinator::raft::channels::Pool;
-use miroir_coordinator::raft::{Consensus, MembershipError, ProposeError, RaftLimits, ReadError};
-use miroir_coordinator::storage::Storage;
-use miroir_coordinator::storage::memory::MemoryDisk;
+use miroir_coordinator::raft::{MembershipError, RaftLimits, ReadError};
 use miroir_proto::v1 as pb;
 use support::{Command, Counters};
 
@@ -280,55 +280,6 @@ async fn a_damaged_snapshot_transfer_changes_nothing() {
     assert_eq!(node.value("n"), 1);
     node.consensus.linearizable().await.expect("it still leads");
     cluster.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failing_disk_ends_consensus_and_says_why() {
-    let disk = MemoryDisk::new();
-    let storage = Storage::open(Box::new(disk.open()), &identity(1)).expect("opens");
-    let fatal = Arc::new(Mutex::new(None));
-    let limits = RaftLimits::default();
-    let consensus = Consensus::<Counters>::start(config(1, &limits), storage, remember(&fatal))
-        .await
-        .expect("starts");
-    let me = miroir_coordinator::raft::Member::new("http://127.0.0.1:1", "http://127.0.0.1:1");
-    consensus
-        .initialize([(1, me)].into())
-        .await
-        .expect("a cluster of one");
-    wait_for("a leader", || consensus.is_leader().then_some(())).await;
-    let command = add("n", 1);
-    consensus.propose(&command).await.expect("a healthy disk");
-
-    disk.fail_syncs_after(0);
-    let failed = consensus.propose(&command).await;
-    assert!(
-        matches!(
-            failed,
-            Err(ProposeError::UnknownOutcome { .. } | ProposeError::Stopped { .. })
-        ),
-        "{failed:?}"
-    );
-    let reason = wait_for("the verdict", || {
-        fatal.lock().expect("not poisoned").clone()
-    })
-    .await;
-    assert!(reason.contains("asked for a failure"), "{reason}");
-    consensus.shutdown().await;
-
-    // After the crash and a repair, what was acknowledged is there.
-    disk.crash();
-    let healed = MemoryDisk::clone(&disk);
-    healed.fail_syncs_after(u64::MAX);
-    let storage = Storage::open(Box::new(healed.open()), &identity(1)).expect("opens");
-    let fatal = Arc::new(Mutex::new(None));
-    let again = Consensus::<Counters>::start(config(1, &limits), storage, remember(&fatal))
-        .await
-        .expect("starts");
-    wait_for("a leader", || again.is_leader().then_some(())).await;
-    let n = again.state().read(|m| m.values.get("n").copied());
-    assert_eq!(n, Some(1));
-    again.shutdown().await;
 }
 
 fn client(url: &str) -> miroir_coordinator::raft::channels::Client {

@@ -289,12 +289,12 @@ impl<M: Machine> Inner<M> {
             Duration::from_millis(timings.propose_timeout_ms),
             stop(),
         ));
-        self.tasks.spawn(reads::run(
-            self.raft.clone(),
-            readers,
-            Duration::from_millis(timings.read_timeout_ms),
-            stop(),
-        ));
+        let raft = self.raft.clone();
+        let patience = Duration::from_millis(timings.read_timeout_ms);
+        let stopped = stop();
+        self.tasks.spawn(async move {
+            reads::run(|| reads::confirm(&raft, patience), readers, stopped).await;
+        });
         self.tasks.spawn(leadership::publish(
             self.raft.metrics(),
             lease,

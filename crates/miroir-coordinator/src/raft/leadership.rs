@@ -110,3 +110,68 @@ pub(super) async fn publish(
         last.leader = None;
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::raft::types::{LogId, Membership, StoredMembership, Vote};
+
+    const LEASE: Duration = Duration::from_millis(1_000);
+
+    fn metrics(state: ServerState) -> Metrics {
+        let member = |id: u64| (id, Member::new("raft", format!("api-{id}")));
+        let members: std::collections::BTreeMap<_, _> = [member(1), member(2)].into();
+        let membership = Membership::from(members);
+        Metrics {
+            state,
+            vote: Vote::new_committed(7, 1),
+            current_term: 7,
+            membership_config: Arc::new(StoredMembership::new(None, membership)),
+            ..Metrics::new_initial(1)
+        }
+    }
+
+    fn log_id(term: u64, node: u64) -> Option<LogId> {
+        Some(LogId::new(openraft::CommittedLeaderId::new(term, node), 5))
+    }
+
+    #[test]
+    fn a_leader_acts_once_its_own_entry_is_applied_and_while_it_is_heard() {
+        let cases = [
+            (None, None, Role::Candidate),
+            (log_id(6, 2), Some(0), Role::Candidate),
+            (log_id(6, 1), Some(0), Role::Candidate),
+            (log_id(7, 1), None, Role::Leader),
+            (log_id(7, 1), Some(1_000), Role::Leader),
+            (log_id(7, 1), Some(1_001), Role::Candidate),
+        ];
+        for (last_applied, millis_since_quorum_ack, role) in cases {
+            let now = Metrics {
+                last_applied,
+                millis_since_quorum_ack,
+                current_leader: Some(1),
+                ..metrics(ServerState::Leader)
+            };
+            let found = leadership(&now, LEASE);
+            assert_eq!(
+                found.role, role,
+                "{last_applied:?} {millis_since_quorum_ack:?}"
+            );
+            assert_eq!(found.leader.is_some(), role == Role::Leader);
+            assert_eq!(found.term, 7);
+        }
+    }
+
+    #[test]
+    fn a_follower_names_its_leader_if_it_knows_him() {
+        let mut now = metrics(ServerState::Follower);
+        assert_eq!(leadership(&now, LEASE).leader, None);
+        now.current_leader = Some(2);
+        let hint = leadership(&now, LEASE).leader.expect("a leader");
+        assert_eq!((hint.id, hint.api_url.as_str()), (2, "api-2"));
+        now.current_leader = Some(3);
+        assert_eq!(leadership(&now, LEASE).leader, None);
+    }
+}

@@ -72,7 +72,12 @@ impl Cluster {
 
     /// Starts three coordinators and makes them a cluster.
     pub async fn initialised(extra: &str) -> Self {
-        let cluster = Self::start(3, extra).await;
+        Self::initialised_with(3, extra).await
+    }
+
+    /// Starts `count` coordinators and makes them a cluster whose indexes have four shards.
+    pub async fn initialised_with(count: u64, extra: &str) -> Self {
+        let cluster = Self::start(count, extra).await;
         let request = v1::InitClusterRequest { default_shards: Some(4), ..Default::default() };
         let first = &cluster.coordinators[0];
         let reply = first.admin().init_cluster(request).await.expect("initialised");

@@ -4,3 +4,5 @@ mod admin;
 mod cluster;
 mod config;
 mod fake_node;
+mod leader_work;
+mod proxy;
