@@ -1,0 +1,17 @@
+//! The documents that commands print. Their fields are an interface for scripts: snake case, ids
+//! as numbers, states and phases under the names of the documentation, `null` for what is not known.
+
+mod cluster;
+mod index;
+mod migration;
+mod node;
+
+pub use cluster::{Coordinators, EndpointStatus, Initialised, Operations, Proxies, Status};
+pub use index::{IndexShown, Indexes};
+pub use migration::{MigrationShown, Migrations, Watched};
+pub use node::{Added, Groups, Nodes};
+
+/// Protobuf's empty text, and zero as an id, stand for "none".
+fn some_text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}

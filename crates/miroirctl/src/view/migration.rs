@@ -1,0 +1,438 @@
+//! Migrations, and how far they are.
+
+use std::collections::BTreeMap;
+
+use miroir_proto::v1;
+use serde::Serialize;
+
+use super::some_text;
+use crate::format;
+use crate::output::View;
+use crate::progress::{self, Progress};
+use crate::table;
+
+/// A phase under the name of the documentation.
+pub(super) fn phase(phase: v1::Phase) -> String {
+    format::proto_name(phase.as_str_name(), "PHASE_")
+}
+
+/// A replica's state under the name of the documentation.
+pub(super) fn replica_state(state: v1::ReplicaState) -> String {
+    format::proto_name(state.as_str_name(), "REPLICA_STATE_")
+}
+
+/// One migration, without its history.
+#[derive(Debug, Clone, Serialize)]
+struct Migration {
+    id: u64,
+    operation: u64,
+    index: String,
+    shard: u32,
+    group: u32,
+    source: u64,
+    target: u64,
+    replaces: Option<u64>,
+    phase: String,
+    documents_done: u64,
+    documents_total: u64,
+    bytes_done: u64,
+    attempts: u32,
+    last_error: Option<String>,
+    throttle_docs_per_s: Option<u32>,
+    #[serde(skip)]
+    fraction: f64,
+}
+
+impl From<&v1::Migration> for Migration {
+    fn from(migration: &v1::Migration) -> Self {
+        Self {
+            id: migration.id,
+            operation: migration.operation,
+            index: migration.index.clone(),
+            shard: migration.shard,
+            group: migration.group,
+            source: migration.source,
+            target: migration.target,
+            replaces: migration.replaces,
+            phase: phase(migration.phase()),
+            documents_done: migration.documents_done,
+            documents_total: migration.documents_total,
+            bytes_done: migration.bytes_done,
+            attempts: migration.attempts,
+            last_error: some_text(migration.last_error.clone()),
+            throttle_docs_per_s: migration.throttle_docs_per_s,
+            fraction: progress::fraction(migration),
+        }
+    }
+}
+
+impl Migration {
+    fn documents(&self) -> String {
+        let done = format::count(self.documents_done);
+        if self.documents_total == 0 {
+            done
+        } else {
+            format!("{done} of {}", format::count(self.documents_total))
+        }
+    }
+
+    /// `movies/12 1->4 Copying 37%`
+    fn short(&self) -> String {
+        let Self {
+            index,
+            shard,
+            source,
+            target,
+            phase,
+            fraction,
+            ..
+        } = self;
+        format!(
+            "{index}/{shard} {source}->{target} {phase} {:.0}%",
+            fraction * 100.0
+        )
+    }
+}
+
+/// The migrations of an operation, or of all.
+#[derive(Debug, Serialize)]
+pub struct Migrations {
+    migrations: Vec<Migration>,
+    /// Of all that belong to it, whatever is listed.
+    total: u32,
+    done: u32,
+}
+
+impl From<v1::ListMigrationsReply> for Migrations {
+    fn from(reply: v1::ListMigrationsReply) -> Self {
+        let migrations = reply.migrations.iter().map(Migration::from).collect();
+        Self {
+            migrations,
+            total: reply.total,
+            done: reply.done,
+        }
+    }
+}
+
+impl View for Migrations {
+    fn table(&self) -> String {
+        let row = |m: &Migration| {
+            vec![
+                m.id.to_string(),
+                m.operation.to_string(),
+                m.index.clone(),
+                m.shard.to_string(),
+                m.source.to_string(),
+                m.target.to_string(),
+                m.phase.clone(),
+                m.documents(),
+                m.attempts.to_string(),
+                table::opt(m.last_error.as_deref().map(table::text)),
+            ]
+        };
+        let header = [
+            "ID",
+            "OPERATION",
+            "INDEX",
+            "SHARD",
+            "FROM",
+            "TO",
+            "PHASE",
+            "DOCUMENTS",
+            "ATTEMPTS",
+            "ERROR",
+        ];
+        let counts = format!("{} of {} done", self.done, self.total);
+        match self.migrations.is_empty() {
+            true => format!("no unfinished migrations, {counts}"),
+            false => format!(
+                "{}\n\n{counts}",
+                table::list(&header, self.migrations.iter().map(row).collect(), "")
+            ),
+        }
+    }
+}
+
+/// One migration with its history.
+#[derive(Debug, Serialize)]
+pub struct MigrationShown {
+    #[serde(flatten)]
+    migration: Migration,
+    phase_epoch: u64,
+    step: u32,
+    history: Vec<Change>,
+}
+
+#[derive(Debug, Serialize)]
+struct Change {
+    phase: String,
+    at_ms: u64,
+    /// How long the phase took; `null` for the last one.
+    took_ms: Option<u64>,
+    /// What led into the phase.
+    event: Option<String>,
+}
+
+impl From<v1::Migration> for MigrationShown {
+    fn from(migration: v1::Migration) -> Self {
+        let ends = migration
+            .history
+            .iter()
+            .skip(1)
+            .map(|change| Some(change.at_ms))
+            .chain([None]);
+        let history = migration
+            .history
+            .iter()
+            .zip(ends)
+            .map(|(change, end)| Change {
+                phase: phase(change.phase()),
+                at_ms: change.at_ms,
+                took_ms: end.map(|end| end.saturating_sub(change.at_ms)),
+                event: some_text(change.event.clone()),
+            });
+        Self {
+            migration: Migration::from(&migration),
+            phase_epoch: migration.phase_epoch,
+            step: migration.step,
+            history: history.collect(),
+        }
+    }
+}
+
+impl View for MigrationShown {
+    fn table(&self) -> String {
+        let m = &self.migration;
+        let replaces = m.replaces.map_or_else(
+            || "nothing: it is one more copy".to_owned(),
+            |node| format!("the copy on node {node}"),
+        );
+        let throttle = m
+            .throttle_docs_per_s
+            .map(|limit| format!("{limit} documents/s"));
+        let pairs = table::pairs([
+            (
+                "migration",
+                format!("{} of operation {}", m.id, m.operation),
+            ),
+            (
+                "shard",
+                format!("{}/{}, group {}", m.index, m.shard, m.group),
+            ),
+            ("from", format!("node {}", m.source)),
+            ("to", format!("node {}", m.target)),
+            ("replaces", replaces),
+            (
+                "phase",
+                format!("{}, since epoch {}", m.phase, self.phase_epoch),
+            ),
+            ("documents", m.documents()),
+            ("bytes", format::bytes(m.bytes_done)),
+            ("throttle", throttle.unwrap_or_else(|| "none".to_owned())),
+            ("attempts", m.attempts.to_string()),
+            (
+                "last error",
+                table::opt(m.last_error.as_deref().map(table::text)),
+            ),
+        ]);
+        let row = |change: &Change| {
+            vec![
+                change.phase.clone(),
+                format::time(change.at_ms),
+                table::opt(change.took_ms.map(format::duration)),
+                table::opt(change.event.as_deref()),
+            ]
+        };
+        let history = self.history.iter().map(row).collect();
+        format!(
+            "{pairs}\n\n{}",
+            table::list(
+                &["PHASE", "SINCE", "TOOK", "BECAUSE OF"],
+                history,
+                "no history"
+            )
+        )
+    }
+}
+
+/// One report while migrations are watched.
+#[derive(Debug, Serialize)]
+pub struct Watched {
+    at_ms: u64,
+    shards_total: u32,
+    shards_done: u32,
+    documents_total: u64,
+    documents_done: u64,
+    documents_per_s: Option<u64>,
+    eta_ms: Option<u64>,
+    /// How many of the unfinished are in each phase.
+    phases: BTreeMap<String, u32>,
+    migrations: Vec<Migration>,
+}
+
+impl Watched {
+    /// What a report says, and what follows from those before it.
+    #[must_use]
+    pub fn new(progress: &Progress, report: &v1::ListMigrationsReply) -> Self {
+        let migrations: Vec<Migration> = report.migrations.iter().map(Migration::from).collect();
+        let mut phases = BTreeMap::new();
+        for migration in &migrations {
+            *phases.entry(migration.phase.clone()).or_default() += 1;
+        }
+        Self {
+            at_ms: progress.at_ms,
+            shards_total: progress.shards_total,
+            shards_done: progress.shards_done,
+            documents_total: progress.documents_total,
+            documents_done: progress.documents_done,
+            documents_per_s: progress.documents_per_s.map(|speed| speed.round() as u64),
+            eta_ms: progress.eta_ms,
+            phases,
+            migrations,
+        }
+    }
+
+    /// Shards to move and shards that arrived.
+    #[must_use]
+    pub fn shards(&self) -> (u32, u32) {
+        (self.shards_total, self.shards_done)
+    }
+
+    /// What stands beside the bar.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let speed = self.documents_per_s.map_or_else(String::new, |s| {
+            format!(", {} documents/s", format::count(s))
+        });
+        let eta = match self.eta_ms {
+            None | Some(0) => String::new(),
+            Some(ms) => format!(", {} left", format::duration(ms)),
+        };
+        format!(
+            "{} documents{speed}{eta}",
+            format::count(self.documents_done)
+        )
+    }
+
+    /// The shards that are under way, a few of them.
+    #[must_use]
+    pub fn under_way(&self) -> String {
+        const SHOWN: usize = 4;
+        let moving: Vec<_> = self
+            .migrations
+            .iter()
+            .filter(|m| m.phase != "Planned")
+            .collect();
+        let mut text: Vec<String> = moving.iter().take(SHOWN).map(|m| m.short()).collect();
+        if moving.len() > SHOWN {
+            text.push(format!("and {} more", moving.len() - SHOWN));
+        }
+        text.join(", ")
+    }
+}
+
+impl View for Watched {
+    fn table(&self) -> String {
+        let under_way = self.under_way();
+        let gap = if under_way.is_empty() { "" } else { "; " };
+        format!(
+            "{}/{} shards, {}{gap}{under_way}",
+            self.shards_done,
+            self.shards_total,
+            self.summary()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Tracker;
+
+    fn migration() -> v1::Migration {
+        let change = |phase: v1::Phase, at_ms, event: &str| v1::PhaseChange {
+            phase: phase.into(),
+            at_ms,
+            event: event.to_owned(),
+        };
+        v1::Migration {
+            id: 3,
+            operation: 2,
+            index: "movies".to_owned(),
+            shard: 7,
+            group: 1,
+            source: 1,
+            target: 4,
+            replaces: Some(1),
+            phase: v1::Phase::Copying.into(),
+            documents_total: 1_000,
+            documents_done: 500,
+            last_error: "node 4:\n\u{1b}[31mbusy".to_owned(),
+            history: vec![
+                change(v1::Phase::Preparing, 1_000, "SlotGranted"),
+                change(v1::Phase::Copying, 3_500, "TargetClean"),
+            ],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn phases_have_their_times() {
+        let shown = MigrationShown::from(migration());
+        let table = shown.table();
+        assert!(
+            table.contains("Preparing  1970-01-01 00:00:01.000Z  2.5s  SlotGranted"),
+            "{table}"
+        );
+        assert!(
+            table.contains("Copying    1970-01-01 00:00:03.500Z  -     TargetClean"),
+            "{table}"
+        );
+        assert!(table.contains("node 4: \\u{1b}[31mbusy"), "{table}");
+        let json = serde_json::to_value(shown).expect("plain data");
+        assert_eq!(
+            (&json["id"], &json["phase"], &json["history"][0]["took_ms"]),
+            (&3.into(), &"Copying".into(), &2_500.into())
+        );
+    }
+
+    #[test]
+    fn a_report_is_one_line() {
+        let mut tracker = Tracker::new(0);
+        let first = v1::ListMigrationsReply {
+            total: 16,
+            done: 3,
+            at_ms: 0,
+            migrations: vec![migration()],
+        };
+        let first = Watched::new(&tracker.update(&first), &first);
+        assert_eq!(
+            first.table(),
+            "3/16 shards, 500 documents; movies/7 1->4 Copying 40%"
+        );
+        let rest = v1::ListMigrationsReply {
+            total: 16,
+            done: 16,
+            at_ms: 2_000,
+            migrations: Vec::new(),
+        };
+        let rest = Watched::new(&tracker.update(&rest), &rest);
+        assert_eq!(
+            rest.table(),
+            "16/16 shards, 1,000 documents, 250 documents/s"
+        );
+    }
+
+    #[test]
+    fn an_empty_list_says_what_was_done() {
+        let reply = v1::ListMigrationsReply {
+            total: 16,
+            done: 16,
+            ..Default::default()
+        };
+        assert_eq!(
+            Migrations::from(reply).table(),
+            "no unfinished migrations, 16 of 16 done"
+        );
+    }
+}

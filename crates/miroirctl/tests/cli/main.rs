@@ -1,0 +1,7 @@
+//! The real program against scripted coordinators.
+
+mod changes;
+mod reads;
+mod support;
+mod usage;
+mod watching;
