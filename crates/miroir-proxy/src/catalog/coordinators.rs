@@ -163,8 +163,11 @@ impl Coordinators {
 }
 
 fn with_scheme(endpoint: &str) -> String {
-    let endpoint = endpoint.trim().trim_end_matches('/');
-    if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
+    let endpoint = endpoint.trim();
+    match endpoint.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.trim_end_matches('/')),
+        None => format!("http://{}", endpoint.trim_end_matches('/')),
+    }
 }
 
 fn prepare(endpoint: &str) -> Result<Endpoint, CoordinatorsError> {

@@ -16,6 +16,7 @@ use miroir_proto::v1;
 use serde_json::Value;
 use uuid::Uuid;
 
+pub(crate) use coordinators::chain;
 pub use coordinators::{Coordinators, CoordinatorsError};
 pub use error::CatalogError;
 pub use tasks::{TaskFilter, TaskList};

@@ -41,10 +41,10 @@ impl Lease {
         (self.counted_from + self.length).saturating_duration_since(now)
     }
 
-    /// How long the last table may still be read by; zero once it is over.
+    /// Until when the last table may be read by.
     #[must_use]
-    pub fn reads_left(&self, now: Instant) -> Duration {
-        (self.counted_from + self.static_reads).saturating_duration_since(now)
+    pub fn reads_until(&self) -> Instant {
+        self.counted_from + self.static_reads
     }
 }
 
@@ -95,8 +95,7 @@ mod tests {
         assert_eq!([2900, 3749, 3750].map(|ms| left_ms(&lease, ms)), [850, 1, 0]);
         lease.renewed(at(500));
         assert_eq!(left_ms(&lease, 2900), 850, "an older answer must not shorten it");
-        assert_eq!(lease.reads_left(at(600_749)).as_millis(), 1);
-        assert!(lease.reads_left(at(600_750)).is_zero());
+        assert_eq!(lease.reads_until(), at(600_750));
     }
 
     #[test]

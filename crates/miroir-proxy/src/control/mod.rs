@@ -24,8 +24,9 @@ use miroir_core::id::{Epoch, MigrationId, ProxyId};
 use miroir_core::routing::RoutingTable;
 use miroir_meili::{MeiliError, Secret};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::catalog::{Coordinators, CoordinatorsError};
 use dirty::DirtyReports;
@@ -138,9 +139,14 @@ pub struct Control {
 
 struct Shared {
     config: ControlConfig,
+    /// The token of this run; another one after the proxy resigned.
+    instance: Mutex<String>,
+    resigned: Notify,
     coordinators: Coordinators,
     table: watch::Sender<Arc<RoutingTable>>,
     lease: watch::Sender<Option<Lease>>,
+    /// Until when the table may be read by. Unlike the lease it outlives a resignation.
+    reads_until: Mutex<Option<Instant>>,
     in_flight: Arc<InFlight>,
     dirty: DirtyReports,
     pools: NodePools,
@@ -165,10 +171,13 @@ pub fn spawn(config: ControlConfig, shutdown: CancellationToken) -> Result<Contr
     let pools =
         NodePools::new(config.node_master_key.clone(), config.node_connect_timeout, config.node_timeout)?;
     let shared = Arc::new(Shared {
+        instance: Mutex::new(config.instance.clone()),
+        resigned: Notify::new(),
         config,
         coordinators,
         table: watch::Sender::new(Arc::default()),
         lease: watch::Sender::new(None),
+        reads_until: Mutex::default(),
         in_flight: Arc::default(),
         dirty: DirtyReports::default(),
         pools,
@@ -198,15 +207,13 @@ impl Control {
     /// # Errors
     /// [`ReadsOver`] when the table is too old to be trusted, or there is none.
     pub fn begin_read(&self) -> Result<ReadGuard, ReadsOver> {
-        let left = self.shared.lease.borrow().map(|lease| lease.reads_left(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Err(ReadsOver::NoContact);
-        }
+        let reads = *self.shared.reads_until.lock().unwrap_or_else(PoisonError::into_inner);
         let (table, slot) = self.shared.in_flight.begin(Kind::Read);
-        if left.is_none() || table.epoch == Epoch(0) {
-            return Err(ReadsOver::NoTable);
+        match reads {
+            None => Err(ReadsOver::NoTable),
+            Some(until) if Instant::now() >= until => Err(ReadsOver::NoContact),
+            Some(_) => Ok(ReadGuard { table, _slot: slot }),
         }
-        Ok(ReadGuard { table, _slot: slot })
     }
 
     /// Begins a write. Nodes may be sent it as long as [`may_write`](Self::may_write) holds.
@@ -284,13 +291,14 @@ impl Control {
         let ms = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let lease = *self.shared.lease.borrow();
         let link = *self.shared.link.borrow();
+        let reads_until = *self.shared.reads_until.lock().unwrap_or_else(PoisonError::into_inner);
         ControlStatus {
             connected: link.connected,
             leader: self.shared.coordinators.leader(),
             proxy: lease.map(|lease| lease.proxy().0),
             epoch: self.shared.table.borrow().epoch.0,
             lease_left_ms: lease.map_or(0, |lease| ms(lease.left(now))),
-            reads_left_ms: lease.map_or(0, |lease| ms(lease.reads_left(now))),
+            reads_left_ms: reads_until.map_or(0, |until| ms(until.saturating_duration_since(now))),
             reconnects: link.reconnects,
         }
     }
@@ -301,10 +309,21 @@ impl Control {
         self.shared.coordinators.clone()
     }
 
-    /// The random token of this run.
+    /// The random token of this run, as configured.
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.shared.config.instance
+    }
+
+    /// Gives up being `proxy`, without a goodbye, and registers anew. For a writer that cannot tell whether
+    /// copies are equal: once its lease has run out, the coordinators trust one copy of each shard it wrote.
+    pub fn resign(&self, proxy: ProxyId) {
+        let mut instance = self.shared.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.proxy_id() == Some(proxy) {
+            *instance = Uuid::new_v4().to_string();
+            self.shared.lease.send_replace(None);
+            self.shared.resigned.notify_one();
+        }
     }
 
     /// Completes when the session has ended after its shutdown.
@@ -321,6 +340,17 @@ impl Control {
 }
 
 impl Shared {
+    /// Goes on under `lease`, which the session of `instance` got; false when the proxy resigned meanwhile.
+    fn grant(&self, lease: Lease, instance: &str) -> bool {
+        let present = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        if *present != instance {
+            return false;
+        }
+        *self.reads_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease.reads_until());
+        self.lease.send_replace(Some(lease));
+        true
+    }
+
     /// Goes over to `table` if it is newer than the one in use.
     fn publish(&self, table: Arc<RoutingTable>) {
         let present = Arc::clone(&self.table.borrow());

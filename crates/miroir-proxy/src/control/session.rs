@@ -1,7 +1,7 @@
 //! The session with the leader: made, kept, and made again.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use miroir_core::id::{Epoch, ProxyId};
@@ -31,6 +31,8 @@ const GAP_GRACE: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(15);
 /// The longest wait for the leader to confirm a goodbye by ending the stream.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Beyond any use, and within what a clock can count.
+const STATIC_READS_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const TABLE_BYTES_MAX: usize = 64 << 20;
 
 /// Why a session is over.
@@ -54,6 +56,9 @@ enum End {
     /// The leader has a newer table and does not send it.
     #[error("the leader is at epoch {0}, and does not send the change")]
     Behind(Epoch),
+    /// The proxy gave its identity up.
+    #[error("resigned")]
+    Resigned,
     /// The proxy said goodbye.
     #[error("goodbye")]
     Left,
@@ -121,7 +126,7 @@ async fn one_session(
         Ok(never) => match never {},
         Err(end) => end,
     };
-    if !matches!(end, End::Gap(_) | End::Behind(_)) {
+    if !matches!(end, End::Gap(_) | End::Behind(_) | End::Resigned) {
         // Whoever broke off may lead no more; the others are asked first.
         shared.coordinators.learn(endpoint, &Status::unavailable(end.to_string()));
     }
@@ -139,6 +144,7 @@ fn refused(shared: &Shared, endpoint: &str, status: &Status) -> End {
 /// A session that has its welcome and its first table.
 struct Session<'a> {
     shared: &'a Shared,
+    instance: String,
     outbound: mpsc::Sender<ProxyMessage>,
     inbound: Streaming<v1::CoordinatorMessage>,
     lease: Lease,
@@ -160,8 +166,9 @@ async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End
     let (outbound, messages) = mpsc::channel(32);
     let mut request = Request::new(ReceiverStream::new(messages));
     shared.coordinators.authorize(&mut request);
+    let instance = shared.instance.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let hello = v1::Hello {
-        instance: shared.config.instance.clone(),
+        instance: instance.clone(),
         name: shared.config.name.clone(),
         url: shared.config.url.clone(),
         epoch: shared.table.borrow().epoch.0,
@@ -179,7 +186,7 @@ async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End
         }
     };
     let lease_length = Duration::from_millis(welcome.lease_ms.into());
-    let static_reads = Duration::from_millis(welcome.static_reads_ms);
+    let static_reads = Duration::from_millis(welcome.static_reads_ms).min(STATIC_READS_MAX);
     let lease = Lease::granted(ProxyId(welcome.proxy_id), sent, lease_length, static_reads);
     let mut follower = Follower::default();
     match next(&mut inbound).await.map_err(|status| refused(shared, endpoint, &status))? {
@@ -188,9 +195,16 @@ async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End
             return Err(End::Broken(format!("{} came before the first table", name_of(&other))));
         }
     }
-    grant(shared, lease);
+    let before = shared.lease.borrow().map(|lease| lease.proxy());
+    if before.is_some_and(|before| before != lease.proxy()) {
+        tracing::warn!(?before, is = %lease.proxy(), "the coordinators had given this proxy up");
+    }
+    if !shared.grant(lease, &instance) {
+        return Err(End::Resigned);
+    }
     Ok(Session {
         shared,
+        instance,
         outbound,
         inbound,
         lease,
@@ -201,13 +215,6 @@ async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End
         heard: Instant::now(),
         awaited: None,
     })
-}
-
-fn grant(shared: &Shared, lease: Lease) {
-    let before = shared.lease.send_replace(Some(lease));
-    if let Some(before) = before.filter(|before| before.proxy() != lease.proxy()) {
-        tracing::warn!(was = %before.proxy(), is = %lease.proxy(), "the coordinators had given this proxy up");
-    }
 }
 
 async fn next(inbound: &mut Streaming<v1::CoordinatorMessage>) -> Result<FromLeader, Status> {
@@ -256,6 +263,7 @@ impl Session<'_> {
                     flush_at = None;
                     self.report().await?;
                 }
+                () = shared.resigned.notified() => return Err(End::Resigned),
                 () = sleep_until((self.heard + stall).into()) => return Err(End::Stalled(stall)),
                 () = shutdown.cancelled(), if leave_by.is_none() => leave_by = Some(Instant::now() + DRAIN),
                 () = sleep_until(leave_by.unwrap_or(far).into()), if leave_by.is_some() => return self.leave().await,
@@ -282,7 +290,9 @@ impl Session<'_> {
     fn on_renewed(&mut self, renewed: &v1::Renewed, now: Instant) -> Result<(), End> {
         if let Some(sent) = self.renewals.answered(renewed.number) {
             self.lease.renewed(sent);
-            self.shared.lease.send_replace(Some(self.lease));
+            if !self.shared.grant(self.lease, &self.instance) {
+                return Err(End::Resigned);
+            }
             self.shared.dirty.confirm(renewed.number);
         }
         let behind = |epoch: Epoch| self.follower.epoch() < Some(epoch);

@@ -1,20 +1,52 @@
-//! Writes: one order per index.
+//! Writes: one order per index, on every copy the same.
+//!
+//! Any proxy takes a write. The index's one writer puts it in order and sends it to the nodes; another proxy
+//! forwards it there, unread. It is answered once the coordinators have committed it together with the copies
+//! that missed it.
 
+mod active;
+mod answers;
+mod dirty;
 mod error;
+mod finish;
+mod forward;
+mod group;
+mod hold;
+mod lane;
+mod op;
+mod outcome;
+mod plan;
+mod prepare;
+mod provision;
+mod queue;
+mod registrar;
+mod registry;
 mod request;
+mod route;
+mod sequencer;
 mod stats;
+mod tasks;
+mod unrouted;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-pub use error::{Fate, WriteError};
-pub use request::{Accepted, AddDocuments, Mode, Operation, RawRequest, WriteRequest};
-pub use stats::HoldStats;
-use stats::Histogram;
+use miroir_meili::{MeiliError, Secret, http_client};
+use tokio::sync::mpsc;
 
 use crate::catalog::Catalog;
 use crate::control::Control;
-use miroir_meili::Secret;
+use active::ActiveCount;
+use answers::Answers;
+pub use error::{Fate, WriteError};
+pub use forward::{FORWARDED_HEADER, MOVED_HEADER, REQUEST_ID_HEADER, TOKEN_HEADER};
+use forward::Forwarder;
+use hold::Budget;
+use registry::Registry;
+pub use request::{Accepted, AddDocuments, Mode, Operation, RawRequest, WriteRequest};
+pub use stats::HoldStats;
+use stats::Histogram;
 
 /// Bounds on writes.
 #[derive(Debug, Clone)]
@@ -42,6 +74,16 @@ impl WritesConfig {
     }
 }
 
+/// How long writes took, for statistics.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteStats {
+    /// Writes that a fence or the lease held: from arrival until their last part was sent.
+    pub held: HoldStats,
+    /// All acknowledged writes of this proxy's clients: from arrival to answer.
+    pub answered: HoldStats,
+}
+
 /// Takes writes. Cloning is cheap.
 #[derive(Clone)]
 pub struct Writes {
@@ -52,23 +94,75 @@ struct Shared {
     control: Control,
     catalog: Catalog,
     config: WritesConfig,
-    holds: Histogram,
+    forwarder: Forwarder,
+    registry: Registry,
+    registrar: mpsc::UnboundedSender<registrar::Item>,
+    answers: Answers,
+    budget: Budget,
+    active: ActiveCount,
+    draining: AtomicBool,
+    mark_prefix: Arc<str>,
+    sequence: Arc<AtomicU64>,
+    holds: Arc<Histogram>,
+    answered: Histogram,
 }
 
 impl Writes {
-    /// Begins to take writes.
-    #[must_use]
-    pub fn new(control: Control, catalog: Catalog, config: WritesConfig) -> Self {
-        Self { shared: Arc::new(Shared { control, catalog, config, holds: Histogram::new() }) }
+    /// Begins to take writes, and to give nodes the settings of the indexes that this proxy writes.
+    ///
+    /// # Errors
+    /// [`MeiliError::Invalid`] when no HTTP client can be set up.
+    pub fn new(control: Control, catalog: Catalog, config: WritesConfig) -> Result<Self, MeiliError> {
+        const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+        let http = http_client(CONNECT_TIMEOUT)?;
+        let timeout = route::answer_within(&config) + Duration::from_secs(5);
+        let forwarder = Forwarder::new(http, config.cluster_token.clone(), timeout);
+        let (registrar, items) = mpsc::unbounded_channel();
+        tokio::spawn(registrar::run(catalog.clone(), control.clone(), items));
+        let short: String = control.instance().chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+        let shared = Arc::new(Shared {
+            control,
+            catalog,
+            forwarder,
+            registry: Registry::default(),
+            registrar,
+            answers: Answers::default(),
+            budget: Budget::new(config.hold_bytes),
+            active: ActiveCount::new(),
+            draining: AtomicBool::new(false),
+            mark_prefix: format!("miroir:{short}").into(),
+            sequence: Arc::default(),
+            holds: Arc::new(Histogram::new()),
+            answered: Histogram::new(),
+            config,
+        });
+        tokio::spawn(registry::follow(Arc::clone(&shared)));
+        Ok(Self { shared })
     }
 
     /// Carries a write out, here or at the index's writer, and answers once it is registered.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`WriteError`]: a refusal, 503, or [`WriteError::Moved`] for a forwarded request only.
+    ///
+    /// # Cancel safety
+    /// Dropped, it tells nobody the answer; what was handed to a lane goes on.
     pub async fn submit(&self, request: WriteRequest) -> Result<Accepted, WriteError> {
-        let _ = (&self.shared.control, &self.shared.catalog, &self.shared.config.hold, request);
-        Err(WriteError::held("this proxy does not write yet"))
+        if self.shared.draining.load(Ordering::Relaxed) {
+            return Err(WriteError::held("this proxy is shutting down"));
+        }
+        let arrived = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let answer = if request.forwarded {
+            let id = request.request_id;
+            self.shared.answers.once(id, || Box::pin(async move { shared.carry_out(request).await })).await
+        } else {
+            Box::pin(shared.carry_out(request)).await
+        };
+        if answer.is_ok() {
+            self.shared.answered.record(arrived.elapsed());
+        }
+        answer
     }
 
     /// How long writes were held by a fence or a lease.
@@ -77,8 +171,15 @@ impl Writes {
         self.shared.holds.stats()
     }
 
-    /// Waits until no write is under way, at most `within`. Call it after the last request was taken.
-    pub async fn drain(&self, within: Duration) {
-        tokio::time::sleep(within.min(Duration::ZERO)).await;
+    /// How long writes took.
+    #[must_use]
+    pub fn stats(&self) -> WriteStats {
+        WriteStats { held: self.shared.holds.stats(), answered: self.shared.answered.stats() }
+    }
+
+    /// Takes no more writes and waits until none is under way, at most `within`; false when some still are.
+    pub async fn drain(&self, within: Duration) -> bool {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.active.drained(within).await
     }
 }
