@@ -5,6 +5,8 @@
 
 #[path = "node_contract/basics.rs"]
 mod basics;
+#[path = "node_contract/corpus.rs"]
+mod corpus;
 #[path = "node_contract/documents.rs"]
 mod documents;
 #[path = "node_contract/hidden_field.rs"]

@@ -64,7 +64,9 @@ async fn indexes_are_created_listed_and_deleted() {
         delete("/indexes/books").task(json!({
             "status": "succeeded", "type": "indexDeletion", "details": { "deletedDocuments": 0 }
         })),
-        delete("/indexes/books").fails("index_not_found"),
+        delete("/indexes/books")
+            .fails("index_not_found")
+            .may_differ("/task/details"),
         post("/indexes", json!({})).refused(400, "missing_index_uid"),
         post("/indexes", json!({ "uid": "a b" })).refused(400, "invalid_index_uid"),
         post("/indexes", json!({ "uid": 1 })).refused(400, "invalid_index_uid"),
@@ -72,8 +74,12 @@ async fn indexes_are_created_listed_and_deleted() {
             .refused(400, "invalid_index_primary_key"),
         post("/indexes", json!({ "uid": "x", "other": 1 })).refused(400, "bad_request"),
         get("/indexes/a%20b").refused(400, "invalid_index_uid"),
-        get("/indexes/movies/nothing-here").status(404),
-        put("/indexes/movies", json!({})).status(405),
+        get("/indexes/movies/nothing-here")
+            .status(404)
+            .may_differ("/answer"),
+        put("/indexes/movies", json!({}))
+            .status(405)
+            .may_differ("/answer"),
     ])
     .await;
 }

@@ -164,7 +164,8 @@ impl Step {
         format!("{} {} {body}", self.method, self.path)
     }
 
-    async fn run(&self, target: &Target) -> Outcome {
+    /// Sends the request, waits for its task, and compares.
+    pub async fn run(&self, target: &Target) -> Outcome {
         let client = target.client(self.headers.contains_key("authorization"));
         let body = self.body.clone().into();
         let sent = client.raw(self.method.clone(), &self.path, self.headers.clone(), body);
@@ -196,11 +197,12 @@ impl Step {
 }
 
 /// What one node did with one step.
-struct Outcome {
+pub struct Outcome {
     status: u16,
     answer: Value,
     task: Value,
-    wrong: Vec<String>,
+    /// What is not as the step says, one line each.
+    pub wrong: Vec<String>,
 }
 
 impl Outcome {

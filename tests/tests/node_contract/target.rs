@@ -1,6 +1,7 @@
 //! The nodes under test: the embedded one, and a real Meilisearch if one is named.
 
-use miroir_meili::{HeaderMap, Method, NodeClient, NodeVersion, Secret, http_client};
+use super::script::Step;
+use miroir_meili::{HeaderMap, HeaderValue, Method, NodeClient, NodeVersion, Secret, http_client};
 use miroir_node::NodeConfig;
 use serde_json::Value;
 use std::io::Write;
@@ -111,6 +112,24 @@ impl Target {
         }
     }
 
+    /// Runs steps whose answers only have to be right, for tests that go on by hand.
+    pub async fn apply(&self, steps: Vec<Step>) {
+        for step in steps {
+            let wrong = step.run(self).await.wrong;
+            assert!(wrong.is_empty(), "{}: {wrong:?}", self.name);
+        }
+    }
+
+    /// An answer to a JSON body, as JSON.
+    pub async fn post_json(&self, path: &str, body: &Value) -> Value {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let body = body.to_string().into();
+        let sent = self.with_key.raw(Method::POST, path, headers, body);
+        let answer = sent.await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// A client with the master key, or without any if the request brings its own.
     pub fn client(&self, own_key: bool) -> &NodeClient {
         if own_key {
@@ -128,6 +147,13 @@ impl Target {
         let answer = sent.await.unwrap_or_else(|error| panic!("{path}: {error}"));
         serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
+}
+
+/// Every node there is to test.
+pub async fn each_target() -> Vec<Target> {
+    let mut targets = vec![Target::embedded().await];
+    targets.extend(Target::real().await);
+    targets
 }
 
 /// Says once, past the test harness, which keeps what a passing test prints.

@@ -1,18 +1,12 @@
 //! The typed client against real answers.
 
-use super::target::Target;
+use super::target::each_target;
 use miroir_meili::{
     AddParams, ContentType, EnqueuedTask, FetchRequest, NodeClient, NodeTask, NodeTaskUid,
     TaskQuery, TaskStatus, WriteMode,
 };
 use serde_json::json;
 use std::time::{Duration, Instant};
-
-async fn each_target() -> Vec<Target> {
-    let mut targets = vec![Target::embedded().await];
-    targets.extend(Target::real().await);
-    targets
-}
 
 async fn end(client: &NodeClient, enqueued: EnqueuedTask) -> NodeTask {
     let deadline = Instant::now() + Duration::from_secs(60);
