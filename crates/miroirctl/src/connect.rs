@@ -90,11 +90,10 @@ impl Coordinators {
 
 /// One spelling for every address, so that a leader's own is recognised among the endpoints.
 fn with_scheme(endpoint: &str) -> String {
-    let endpoint = endpoint.trim().trim_end_matches('/');
-    if endpoint.contains("://") {
-        endpoint.to_owned()
-    } else {
-        format!("http://{endpoint}")
+    let endpoint = endpoint.trim();
+    match endpoint.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.trim_end_matches('/')),
+        None => format!("http://{}", endpoint.trim_end_matches('/')),
     }
 }
 
@@ -109,8 +108,12 @@ fn prepare(endpoint: &str) -> Result<Endpoint, Error> {
     if parsed.uri().scheme_str() != Some("http") {
         return Err(wrong("only http is spoken"));
     }
-    if parsed.uri().host().is_none_or(str::is_empty) {
+    let authority = parsed.uri().authority();
+    let Some(authority) = authority.filter(|authority| !authority.host().is_empty()) else {
         return Err(wrong("it has no host"));
+    };
+    if authority.as_str() != authority.host() && authority.port_u16().is_none() {
+        return Err(wrong("its port is no number from 1 to 65535"));
     }
     Ok(parsed
         .connect_timeout(CONNECT_TIMEOUT)
@@ -144,7 +147,7 @@ mod tests {
         for bad in ["https://a:1", "http://", "not a host", "http://a:99999"] {
             let error = coordinators(&["a:1", bad]).expect_err(bad);
             assert!(
-                matches!(&error, Error::Usage(text) if text.contains(bad.trim_end_matches('/'))),
+                matches!(&error, Error::Usage(text) if text.contains(bad)),
                 "{error}"
             );
         }

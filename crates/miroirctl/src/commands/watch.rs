@@ -92,7 +92,7 @@ impl Watcher<'_> {
             let lost = match self.open().await {
                 Ok(reports) => match self.consume(reports, &mut contact, screen).await? {
                     None => return screen.finish(),
-                    Some(fault) => Error::Unreachable(failure("the stream", &fault)),
+                    Some(fault) => broken(fault),
                 },
                 Err(error) => error,
             };
@@ -122,17 +122,21 @@ impl Watcher<'_> {
         contact: &mut Instant,
         screen: &mut Screen<'_>,
     ) -> Result<Option<Fault>, Error> {
+        let mut heard = false;
         loop {
             match reports.message().await {
                 Ok(Some(report)) => {
+                    heard = true;
                     self.known = true;
-                    *contact = Instant::now();
                     let progress = self.tracker.update(&report);
                     screen.show(Watched::new(&progress, &report))?;
                 }
                 Ok(None) => return Ok(None),
                 Err(status) => {
-                    *contact = Instant::now();
+                    // Reports come only when something changes: contact lasted until it broke.
+                    if heard {
+                        *contact = Instant::now();
+                    }
                     return Ok(Some(Fault::of(&status)));
                 }
             }
@@ -140,10 +144,11 @@ impl Watcher<'_> {
     }
 }
 
-fn failure(place: &str, fault: &Fault) -> Failures {
+/// What a stream that broke means. Only a refusal is the cluster's word; anything else may pass.
+fn broken(fault: Fault) -> Error {
     let mut failures = Failures::default();
-    failures.note(place, fault.what());
-    failures
+    failures.note("the stream of reports", fault.what());
+    Option::<Error>::from(fault).unwrap_or(Error::Unreachable(failures))
 }
 
 /// Where progress is shown: a bar that moves, lines, or nowhere.
