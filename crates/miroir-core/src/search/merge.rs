@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::slice;
+
+use serde_json::{Map, Value};
 
 use super::answer::{Answer, Hit, MergeError, View};
 use super::distinct::{Seen, values_of};
@@ -53,9 +56,14 @@ impl Plan {
         for (name, value) in answer.members() {
             match name.as_ref() {
                 "hits" => self.push_hits(out, answer.hits.iter()),
-                "facetDistribution" | "facetStats" => {
-                    push_member(out, name, &strip_facets(value.get()))
+                // Nodes are told to give more values than clients asked for: cut them here too.
+                "facetDistribution" => {
+                    let found = answer.count("estimatedTotalHits") + answer.count("totalHits");
+                    let (distributions, stats) = facets_of(slice::from_ref(answer));
+                    let cut = merge_distributions(&distributions, &stats, &self.settings, found);
+                    push_member(out, name, &to_json(&cut));
                 }
+                "facetStats" => push_member(out, name, &strip_facets(value.get())),
                 _ => push_member(out, name, value.get()),
             }
         }
@@ -164,21 +172,28 @@ impl Plan {
     }
 
     fn push_facets(&self, out: &mut String, answers: &[Answer<'_>], found: u64) {
-        let objects = |name: &str| -> Vec<_> {
-            answers
-                .iter()
-                .filter_map(|answer| answer.object(name))
-                .collect()
-        };
-        let distributions = objects("facetDistribution");
+        let (distributions, stats) = facets_of(answers);
         if distributions.is_empty() {
             return;
         }
-        let stats = merge_stats(&objects("facetStats"));
         let merged = merge_distributions(&distributions, &stats, &self.settings, found);
         push_member(out, "facetDistribution", &to_json(&merged));
         push_member(out, "facetStats", &to_json(&stats));
     }
+}
+
+/// What the nodes count of each facet's values, and the merged statistics of numbers.
+fn facets_of(answers: &[Answer<'_>]) -> (Vec<Map<String, Value>>, BTreeMap<String, Value>) {
+    let objects = |name: &str| -> Vec<_> {
+        answers
+            .iter()
+            .filter_map(|answer| answer.object(name))
+            .collect()
+    };
+    (
+        objects("facetDistribution"),
+        merge_stats(&objects("facetStats")),
+    )
 }
 
 /// Merges lists, always taking the best head; of equal heads, that of the earliest list.

@@ -57,6 +57,19 @@ fn one_answer_passes_without_what_is_miroirs() {
 }
 
 #[test]
+fn one_answers_facets_are_cut_to_what_the_client_set() {
+    let answer = r#"{"hits":[],"estimatedTotalHits":3,"facetDistribution":{"g":{"a":1,"b":3,"c":2}},"facetStats":{}}"#;
+    let settings =
+        json!({"faceting": {"maxValuesPerFacet": 2, "sortFacetValuesBy": {"*": "count"}}});
+    assert_eq!(
+        plan(&json!({"facets": ["g"]}), &settings, 1)
+            .merge(&[answer.as_bytes()], &BTreeMap::new())
+            .expect("an answer"),
+        r#"{"hits":[],"estimatedTotalHits":3,"facetDistribution":{"g":{"b":3,"c":2}},"facetStats":{}}"#
+    );
+}
+
+#[test]
 fn totals_of_both_paginations() {
     let pages = |totals: [u64; 2]| totals.map(|total| json!({"hits": [], "totalHits": total}));
     let offsets =
