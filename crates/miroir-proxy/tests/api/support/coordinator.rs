@@ -1,0 +1,223 @@
+//! A coordinator that leads, gives every proxy one table, and remembers a few tasks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::stream::{self, BoxStream, StreamExt};
+use miroir_core::cluster::Task;
+use miroir_core::routing::RoutingTable;
+use miroir_proto::v1;
+use miroir_proto::v1::catalog_server::{Catalog, CatalogServer};
+use miroir_proto::v1::coordinator_message::Message;
+use miroir_proto::v1::proxy_message;
+use miroir_proto::v1::routing_server::{Routing, RoutingServer};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tonic::{Request, Response, Status, Streaming};
+
+type Messages = BoxStream<'static, Result<v1::CoordinatorMessage, Status>>;
+
+/// A running coordinator. It ends with the value.
+pub struct Coordinator {
+    pub address: SocketAddr,
+    pub said_goodbye: Arc<AtomicBool>,
+    table: watch::Sender<Arc<RoutingTable>>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Service {
+    table: watch::Receiver<Arc<RoutingTable>>,
+    tasks: Arc<Vec<Task>>,
+    said_goodbye: Arc<AtomicBool>,
+}
+
+impl Coordinator {
+    /// Starts one that routes by `table` and knows `tasks`.
+    pub async fn start(table: RoutingTable, tasks: Vec<Task>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let (sender, receiver) = watch::channel(Arc::new(table));
+        let said_goodbye = Arc::new(AtomicBool::new(false));
+        let service = Service {
+            table: receiver,
+            tasks: Arc::new(tasks),
+            said_goodbye: said_goodbye.clone(),
+        };
+        let server = tonic::transport::Server::builder()
+            .add_service(RoutingServer::new(service.clone()))
+            .add_service(CatalogServer::new(service));
+        let server = tokio::spawn(async move {
+            let incoming = TcpListenerStream::new(listener);
+            server
+                .serve_with_incoming(incoming)
+                .await
+                .expect("the coordinator serves");
+        });
+        Self {
+            address,
+            said_goodbye,
+            table: sender,
+            server,
+        }
+    }
+
+    /// Routes by another table from now on.
+    pub fn publish(&self, table: RoutingTable) {
+        self.table.send_replace(Arc::new(table));
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn message(message: Message) -> Result<v1::CoordinatorMessage, Status> {
+    Ok(v1::CoordinatorMessage {
+        message: Some(message),
+    })
+}
+
+#[tonic::async_trait]
+impl Routing for Service {
+    type SessionStream = Messages;
+    type WatchStream = Messages;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::ProxyMessage>>,
+    ) -> Result<Response<Messages>, Status> {
+        let (table, goodbye) = (self.table.clone(), self.said_goodbye.clone());
+        let answers = request.into_inner().filter_map(move |received| {
+            let epoch = table.borrow().epoch.0;
+            let goodbye = goodbye.clone();
+            async move {
+                match received.ok()?.message? {
+                    proxy_message::Message::Renew(renew) => {
+                        Some(message(Message::Renewed(v1::Renewed {
+                            number: renew.number,
+                            epoch,
+                        })))
+                    }
+                    proxy_message::Message::Goodbye(_) => {
+                        goodbye.store(true, Ordering::SeqCst);
+                        None
+                    }
+                    proxy_message::Message::Hello(_)
+                    | proxy_message::Message::Ack(_)
+                    | proxy_message::Message::Dirty(_) => None,
+                }
+            }
+        });
+        let welcome = v1::Welcome {
+            proxy_id: 1,
+            lease_ms: 3000,
+            static_reads_ms: 600_000,
+        };
+        let tables = WatchStream::new(self.table.clone())
+            .map(|table| message(Message::Table(table.as_ref().into())));
+        let first = stream::iter([message(Message::Welcome(welcome))]);
+        // The session ends when the proxy closes its side.
+        let (closed, is_closed) = tokio::sync::oneshot::channel::<()>();
+        let mut closed = Some(closed);
+        let answers = answers.chain(stream::poll_fn(move |_| {
+            drop(closed.take());
+            std::task::Poll::Ready(None)
+        }));
+        let rest = stream::select(tables.take_until(is_closed), answers);
+        Ok(Response::new(first.chain(rest).boxed()))
+    }
+
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Messages>, Status> {
+        Err(Status::unimplemented("no observers here"))
+    }
+}
+
+#[tonic::async_trait]
+impl Catalog for Service {
+    async fn create_index(
+        &self,
+        _: Request<v1::CreateIndexRequest>,
+    ) -> Result<Response<v1::CreateIndexReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+    async fn set_primary_key(
+        &self,
+        _: Request<v1::SetPrimaryKeyRequest>,
+    ) -> Result<Response<v1::SetPrimaryKeyReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+    async fn change_settings(
+        &self,
+        _: Request<v1::ChangeSettingsRequest>,
+    ) -> Result<Response<v1::ChangeSettingsReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+    async fn settings_enqueued(
+        &self,
+        _: Request<v1::SettingsEnqueuedRequest>,
+    ) -> Result<Response<v1::SettingsEnqueuedReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+    async fn delete_index(
+        &self,
+        _: Request<v1::DeleteIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+    async fn register_writes(
+        &self,
+        _: Request<v1::RegisterWritesRequest>,
+    ) -> Result<Response<v1::RegisterWritesReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+    async fn register_task(
+        &self,
+        _: Request<v1::RegisterTaskRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
+    async fn get_task(
+        &self,
+        request: Request<v1::GetTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let uid = request.into_inner().uid;
+        let task = self.tasks.iter().find(|task| task.uid.0 == uid);
+        task.map(|task| Response::new(task.into()))
+            .ok_or_else(|| Status::not_found("no such task"))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksReply>, Status> {
+        let wanted = request.into_inner();
+        let matching = |task: &&Task| {
+            (wanted.uids.is_empty() || wanted.uids.contains(&task.uid.0))
+                && (wanted.statuses.is_empty()
+                    || wanted
+                        .statuses
+                        .iter()
+                        .any(|status| status == task.status.as_str()))
+        };
+        let found: Vec<v1::Task> = self
+            .tasks
+            .iter()
+            .rev()
+            .filter(matching)
+            .map(Into::into)
+            .collect();
+        let limit = usize::try_from(wanted.limit.unwrap_or(20)).expect("small");
+        Ok(Response::new(v1::ListTasksReply {
+            total: u32::try_from(found.len()).expect("few"),
+            next: found.get(limit).map(|task| task.uid),
+            results: found.into_iter().take(limit).collect(),
+        }))
+    }
+}
