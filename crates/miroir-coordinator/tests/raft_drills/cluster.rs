@@ -1,12 +1,13 @@
 //! Coordinators in one process, talking over real gRPC on loopback.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use miroir_coordinator::raft::{Consensus, Member, ProposeError, RaftLimits, RequestId};
 use miroir_coordinator::storage::Storage;
+use miroir_coordinator::storage::memory::MemoryDisk;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -16,6 +17,39 @@ use tonic::transport::Server;
 use crate::basics::{PATIENCE, config, identity, remember, wait_for};
 use crate::support::{Command, Counters, Outcome};
 
+/// What a coordinator stores on. Clones are the same disk.
+#[derive(Clone)]
+pub enum Disk {
+    /// A directory, deleted with the last clone.
+    Dir(Arc<TempDir>),
+    /// Memory that can lose power.
+    Memory(MemoryDisk),
+}
+
+impl Disk {
+    fn directory() -> Self {
+        Self::Dir(Arc::new(
+            tempfile::tempdir().expect("a temporary directory"),
+        ))
+    }
+
+    fn open(&self, id: u64) -> Storage {
+        match self {
+            Self::Dir(dir) => Storage::open_dir(dir.path(), &identity(id)),
+            Self::Memory(disk) => Storage::open(Box::new(disk.open()), &identity(id)),
+        }
+        .expect("the storage opens")
+    }
+
+    /// The directory of one that is a directory.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Dir(dir) => dir.path(),
+            Self::Memory(_) => panic!("a disk in memory has no path"),
+        }
+    }
+}
+
 /// One running coordinator.
 pub struct Node {
     pub id: u64,
@@ -23,24 +57,24 @@ pub struct Node {
     pub raft_url: String,
     pub fatal: Arc<Mutex<Option<String>>>,
     address: std::net::SocketAddr,
-    dir: PathBuf,
+    disk: Disk,
     limits: RaftLimits,
     hang_up: CancellationToken,
 }
 
 impl Node {
-    pub async fn start(id: u64, dir: PathBuf, limits: RaftLimits) -> Self {
+    pub async fn start(id: u64, disk: Disk, limits: RaftLimits) -> Self {
         let any = "127.0.0.1:0".parse().expect("an address");
-        Self::start_at(id, dir, limits, any).await
+        Self::start_at(id, disk, limits, any).await
     }
 
     async fn start_at(
         id: u64,
-        dir: PathBuf,
+        disk: Disk,
         limits: RaftLimits,
         address: std::net::SocketAddr,
     ) -> Self {
-        let storage = Storage::open_dir(&dir, &identity(id)).expect("the storage opens");
+        let storage = disk.open(id);
         let fatal = Arc::new(Mutex::new(None));
         let consensus = Consensus::start(config(id, &limits), storage, remember(&fatal))
             .await
@@ -61,7 +95,7 @@ impl Node {
             raft_url: format!("http://{address}"),
             fatal,
             address,
-            dir,
+            disk,
             limits,
             hang_up,
         }
@@ -73,7 +107,7 @@ impl Node {
         self.consensus.shutdown().await;
         Stopped {
             id: self.id,
-            dir: self.dir,
+            disk: self.disk,
             limits: self.limits,
             address: self.address,
         }
@@ -92,7 +126,7 @@ impl Node {
 /// A coordinator that is not running.
 pub struct Stopped {
     pub id: u64,
-    pub dir: PathBuf,
+    pub disk: Disk,
     limits: RaftLimits,
     address: std::net::SocketAddr,
 }
@@ -100,49 +134,52 @@ pub struct Stopped {
 impl Stopped {
     /// Starts it on the same directory and address.
     pub async fn start(self) -> Node {
-        Node::start_at(self.id, self.dir, self.limits, self.address).await
+        Node::start_at(self.id, self.disk, self.limits, self.address).await
     }
 }
 
 /// Some coordinators with their directories.
 pub struct Cluster {
     pub nodes: BTreeMap<u64, Node>,
-    dirs: Vec<TempDir>,
     limits: RaftLimits,
 }
 
 impl Cluster {
     /// Coordinators 1 to `count`, not yet a cluster.
     pub async fn start(count: u64, limits: RaftLimits) -> Self {
-        let mut cluster = Self {
-            nodes: BTreeMap::new(),
-            dirs: Vec::new(),
-            limits,
-        };
-        for id in 1..=count {
-            cluster.add(id).await;
+        let disks = (0..count).map(|_| Disk::directory()).collect();
+        Self::start_on(disks, limits).await
+    }
+
+    /// One coordinator on each disk, not yet a cluster.
+    pub async fn start_on(disks: Vec<Disk>, limits: RaftLimits) -> Self {
+        let mut nodes = BTreeMap::new();
+        for (id, disk) in (1..).zip(disks) {
+            nodes.insert(id, Node::start(id, disk, limits.clone()).await);
         }
-        cluster
+        Self { nodes, limits }
     }
 
     /// Coordinators 1 to `count`, formed into a cluster with a leader.
     pub async fn formed(count: u64, limits: RaftLimits) -> Self {
-        let cluster = Self::start(count, limits).await;
-        let members = cluster.nodes.iter().map(|(id, n)| (*id, n.member()));
-        cluster.nodes[&1]
+        Self::start(count, limits).await.form().await
+    }
+
+    /// Forms a cluster of those that run, and waits for its leader.
+    pub async fn form(self) -> Self {
+        let members = self.nodes.iter().map(|(id, n)| (*id, n.member()));
+        self.nodes[&1]
             .consensus
             .initialize(members.collect())
             .await
             .expect("a new cluster forms");
-        cluster.leader().await;
-        cluster
+        self.leader().await;
+        self
     }
 
     /// Starts one more coordinator on an empty directory.
     pub async fn add(&mut self, id: u64) {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let node = Node::start(id, dir.path().to_path_buf(), self.limits.clone()).await;
-        self.dirs.push(dir);
+        let node = Node::start(id, Disk::directory(), self.limits.clone()).await;
         self.nodes.insert(id, node);
     }
 

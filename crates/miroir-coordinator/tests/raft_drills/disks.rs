@@ -1,16 +1,13 @@
 //! A coordinator whose disk fails or loses power.
 
-#[path = "support/basics.rs"]
-mod basics;
-mod support;
-
 use std::sync::{Arc, Mutex};
 
-use basics::{PATIENCE, add, config, identity, remember, wait_for};
+use crate::basics::{PATIENCE, add, config, identity, remember, wait_for};
+use crate::cluster::{Cluster, Disk};
+use crate::support::Counters;
 use miroir_coordinator::raft::{Consensus, Member, ProposeError, RaftLimits};
 use miroir_coordinator::storage::Storage;
 use miroir_coordinator::storage::memory::MemoryDisk;
-use support::Counters;
 
 type Verdict = Arc<Mutex<Option<String>>>;
 
@@ -79,24 +76,36 @@ async fn a_failing_disk_ends_consensus_and_says_why() {
 /// resumed its leadership would then confirm reads of what it knew to be committed before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_crashed_does_not_confirm_a_read_before_it_knows_what_was_committed() {
-    let disk = MemoryDisk::new();
-    let (mut consensus, _) = start(&disk).await;
-    for round in 1..=5 {
-        until_leader(&consensus).await;
-        consensus
-            .propose(&add("n", 1))
-            .await
-            .expect("a healthy disk");
-        lose_power(&disk, consensus).await;
-        (consensus, _) = start(&disk).await;
+    let disks: Vec<_> = (0..3).map(|_| MemoryDisk::new()).collect();
+    let on = disks.iter().cloned().map(Disk::Memory).collect();
+    let mut cluster = Cluster::start_on(on, RaftLimits::default())
+        .await
+        .form()
+        .await;
+    for round in 1..=4 {
+        cluster.propose(add("n", 1)).await;
+        let leader = cluster.leader().await;
+        let disk = &disks[leader as usize - 1];
+        disk.fail_syncs_after(0);
+        let stopped = cluster.stop(leader).await;
+        disk.crash();
+        disk.fail_syncs_after(u64::MAX);
+        let node = stopped.start().await;
+        // At once, and until somebody else has taken over.
         let deadline = std::time::Instant::now() + PATIENCE;
-        while consensus.linearizable().await.is_err() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "no read was confirmed"
-            );
+        loop {
+            assert!(std::time::Instant::now() < deadline, "nobody leads");
+            if node.consensus.linearizable().await.is_ok() {
+                assert_eq!(node.value("n"), round, "a stale read");
+                break;
+            }
+            let mut others = cluster.nodes.values();
+            if others.any(|other| other.consensus.is_leader()) {
+                break;
+            }
         }
-        assert_eq!(value(&consensus), Some(round), "a stale read");
+        cluster.nodes.insert(leader, node);
+        cluster.leader().await;
     }
-    consensus.shutdown().await;
+    cluster.shutdown().await;
 }

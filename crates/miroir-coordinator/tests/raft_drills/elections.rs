@@ -1,22 +1,16 @@
 //! Three coordinators: elections, failures, restarts, retries.
 
-#[path = "support/basics.rs"]
-mod basics;
-#[path = "support/cluster.rs"]
-mod cluster;
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use basics::{PATIENCE, add, wait_for};
-use cluster::Cluster;
+use crate::basics::{PATIENCE, add, wait_for};
+use crate::cluster::Cluster;
+use crate::support::Command;
 use miroir_coordinator::raft::{
     MembershipError, ProposeError, RaftLimits, ReadError, RequestId, Role,
 };
-use support::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_coordinators_execute_the_same_commands_in_the_same_order() {
@@ -156,7 +150,7 @@ async fn a_restarted_leader_never_answers_a_stale_read() {
                 while !done.load(Ordering::SeqCst) {
                     let floor = acked.load(Ordering::SeqCst);
                     if consensus.linearizable().await.is_ok() {
-                        let value = |m: &support::Counters| m.values.get("n").copied();
+                        let value = |m: &crate::support::Counters| m.values.get("n").copied();
                         let seen = consensus.state().read(value).unwrap_or(0);
                         assert!(seen >= floor, "read {seen}, {floor} was acknowledged");
                         confirmed += 1;

@@ -1,19 +1,14 @@
 //! Snapshots, new members, lost disks and messages for somebody else.
 
-#[path = "support/basics.rs"]
-mod basics;
-#[path = "support/cluster.rs"]
-mod cluster;
-mod support;
-
 use std::collections::BTreeSet;
 
-use basics::{CLUSTER, add, wait_for};
-use cluster::{Cluster, Node};
-use miroir_coordinator::raft::channels::Pool;
+use crate::basics::{CLUSTER, add, wait_for};
+use crate::cluster::{Cluster, Node};
+use crate::support::{Command, Counters};
 use miroir_coordinator::raft::{MembershipError, RaftLimits, ReadError};
 use miroir_proto::v1 as pb;
-use support::{Command, Counters};
+use miroir_proto::v1::raft_service_client::RaftServiceClient;
+use tonic::transport::Channel;
 
 /// Snapshots after few entries, so that a newcomer cannot be served from the log.
 fn eager() -> RaftLimits {
@@ -179,7 +174,7 @@ async fn a_wiped_coordinator_is_refused_under_its_old_number() {
         .storage_id
         .clone();
     let stopped = cluster.stop(victim).await;
-    std::fs::remove_dir_all(&stopped.dir).expect("its disk is lost");
+    std::fs::remove_dir_all(stopped.disk.path()).expect("its disk is lost");
     let wiped = stopped.start().await;
 
     // To it: the leader's messages are for the storage that was lost.
@@ -219,7 +214,7 @@ async fn messages_for_somebody_else_are_refused() {
         &vote(url, envelope(2, 3, "", "")).await,
         "for coordinator 3",
     );
-    let mut client = client(url);
+    let mut client = client(url).await;
     let asked = client
         .identify(pb::RaftIdentifyRequest {
             cluster_id: "another-cluster".into(),
@@ -273,6 +268,7 @@ async fn a_damaged_snapshot_transfer_changes_nothing() {
             .map(|part| pb::RaftSnapshotPart { part: Some(part) });
         let parts: Vec<_> = parts.collect();
         let answer = client(&node.raft_url)
+            .await
             .install_snapshot(tokio_stream::iter(parts))
             .await;
         assert!(answer.is_err(), "{name}: {answer:?}");
@@ -282,9 +278,9 @@ async fn a_damaged_snapshot_transfer_changes_nothing() {
     cluster.shutdown().await;
 }
 
-fn client(url: &str) -> miroir_coordinator::raft::channels::Client {
-    let timeout = std::time::Duration::from_secs(5);
-    Pool::default().get(url, timeout).expect("a URL").raft()
+async fn client(url: &str) -> RaftServiceClient<Channel> {
+    let connected = RaftServiceClient::connect(url.to_owned()).await;
+    connected.expect("the coordinator listens")
 }
 
 fn envelope(from: u64, to: u64, from_storage: &str, to_storage: &str) -> pb::RaftEnvelope {
@@ -303,7 +299,7 @@ async fn vote(url: &str, envelope: pb::RaftEnvelope) -> Result<(), tonic::Status
         vote: Some(pb::RaftVote::default()),
         last_log_id: None,
     };
-    client(url).vote(request).await.map(drop)
+    client(url).await.vote(request).await.map(drop)
 }
 
 fn assert_refused(answer: &Result<(), tonic::Status>, because: &str) {
