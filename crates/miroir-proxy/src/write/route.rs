@@ -21,10 +21,10 @@ use super::{Accepted, Operation, Shared, WriteError, WriteRequest, WritesConfig}
 /// A forwarded request comes by the forwarder's table, which may be a moment newer than this proxy's.
 const TABLE_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a client waits at most: as long as its write may be held, and as long again for each of the nodes'
-/// answers and the registration.
+/// How long a client waits at most: as long as its write may be held, as long again for a node that does not
+/// answer, and some time for looking up lost answers and for the registration.
 pub(super) fn answer_within(config: &WritesConfig) -> Duration {
-    config.hold * 3
+    config.hold * 2 + Duration::from_secs(10)
 }
 
 /// Where a write belongs.

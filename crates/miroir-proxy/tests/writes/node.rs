@@ -62,7 +62,9 @@ impl Node {
     /// Refuses connections from now on.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // A runtime ends its tasks, and with them the connections, only where waiting is allowed.
+            let ending = std::thread::spawn(|| runtime.shutdown_timeout(std::time::Duration::from_secs(5)));
+            ending.join().expect("no panic");
         }
     }
 
@@ -70,10 +72,7 @@ impl Node {
         // The old listener goes with its runtime, a moment later.
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
         let listener = loop {
-            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-            socket.set_reuseaddr(true).expect("an option");
-            let bound = std::net::TcpListener::bind(self.addr);
-            match bound {
+            match std::net::TcpListener::bind(self.addr) {
                 Ok(listener) => break listener,
                 Err(error) if std::time::Instant::now() > until => panic!("{error}"),
                 Err(_) => std::thread::yield_now(),
