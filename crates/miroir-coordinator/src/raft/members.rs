@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openraft::LogIdOptionExt;
 use openraft::error::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
 
 use super::error::MembershipError;
 use super::handle::Consensus;
-use super::leadership::leader_hint;
+use super::leadership::{Metrics, leader_hint};
 use super::types::{CoordinatorId, Machine, Member};
 
 /// A coordinator and its part in decisions.
@@ -52,7 +53,9 @@ impl<M: Machine> Consensus<M> {
         }
     }
 
-    /// Lets a new coordinator receive the log, and waits until it has nearly all of it.
+    /// Lets a new coordinator receive the log, and waits until it has all that was written
+    /// before. That takes as long as its snapshot takes; a caller that gives up leaves a
+    /// learner behind, which does no harm.
     pub async fn add_learner(
         &self,
         id: CoordinatorId,
@@ -64,12 +67,22 @@ impl<M: Machine> Consensus<M> {
             )));
         }
         let member = self.identify(id, member).await?;
-        self.inner
-            .raft
-            .add_learner(id, member, true)
-            .await
-            .map(drop)
-            .map_err(|e| self.change_error(e))
+        let raft = &self.inner.raft;
+        // openraft's own waiting is content with thousands of entries less.
+        let added = raft.add_learner(id, member, false).await;
+        let upto = added.map_err(|e| self.change_error(e))?.log_id.index;
+        let mut metrics = raft.metrics();
+        let caught_up = |m: &Metrics| {
+            let known = m.replication.as_ref().map(|all| all.get(&id));
+            known.map(|matched| matched.copied().flatten().index() >= Some(upto))
+        };
+        match metrics.wait_for(|m| caught_up(m).unwrap_or(true)).await {
+            Ok(m) if caught_up(&m) == Some(true) => Ok(()),
+            Ok(_) => Err(MembershipError::UnknownOutcome(format!(
+                "coordinator {id} is a learner, but this one ceased to lead before it caught up"
+            ))),
+            Err(_) => Err(stopped("shutdown")),
+        }
     }
 
     /// Makes exactly these members vote. All must be members already. Those that cease to
