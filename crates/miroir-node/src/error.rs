@@ -60,6 +60,7 @@ codes! {
     BadRequest = "bad_request", "invalid_request", BAD_REQUEST;
     DatabaseSizeLimitReached = "database_size_limit_reached", "internal", INTERNAL_SERVER_ERROR;
     DocumentNotFound = "document_not_found", "invalid_request", NOT_FOUND;
+    FeatureNotEnabled = "feature_not_enabled", "invalid_request", BAD_REQUEST;
     ImmutableApiKeyActions = "immutable_api_key_actions", "invalid_request", BAD_REQUEST;
     ImmutableApiKeyCreatedAt = "immutable_api_key_created_at", "invalid_request", BAD_REQUEST;
     ImmutableApiKeyExpiresAt = "immutable_api_key_expires_at", "invalid_request", BAD_REQUEST;
@@ -242,6 +243,13 @@ impl ApiError {
         }
     }
 
+    /// The error under another code, if it has this one: filters are reported under the code of
+    /// the request they came with.
+    pub fn recoded(self, from: Code, to: Code) -> Self {
+        let code = if self.code == from { to } else { self.code };
+        Self { code, ..self }
+    }
+
     /// The envelope as JSON clients see it.
     pub fn body(&self) -> ErrorBody {
         let code = self.code.name();
@@ -350,9 +358,24 @@ fn user_code(error: &milli_core::UserError) -> Code {
         U::InvalidSearchEmbedder(_) => Code::InvalidSearchEmbedder,
         U::InvalidSimilarEmbedder(_) => Code::InvalidSimilarEmbedder,
         U::VectorEmbeddingError(_) | U::DocumentEmbeddingError(_) => Code::VectorEmbeddingError,
-        // What is left of the engine's user errors is about embedder settings. Its list is
-        // long, open to change and never switched on by clients of these routes.
-        #[expect(clippy::wildcard_enum_match_arm, reason = "see above")]
-        _ => Code::InvalidSettingsEmbedders,
+        U::DocumentEditionCannotModifyPrimaryKey
+        | U::DocumentEditionDocumentMustBeObject
+        | U::DocumentEditionRuntimeError(_)
+        | U::DocumentEditionCompilationError(_) => Code::Internal,
+        U::InvalidPrompt(_)
+        | U::InvalidPromptForEmbeddings(..)
+        | U::TooManyEmbedders(_)
+        | U::InvalidFieldForSource { .. }
+        | U::InvalidOpenAiModel { .. }
+        | U::MissingFieldForSource { .. }
+        | U::InvalidOpenAiModelDimensions { .. }
+        | U::InvalidOpenAiModelDimensionsMax { .. }
+        | U::InvalidSourceForNested { .. }
+        | U::MissingSourceForNested { .. }
+        | U::InvalidSettingsEmbedder { .. }
+        | U::InvalidSettingsDimensions { .. }
+        | U::InvalidDisableBinaryQuantization { .. }
+        | U::InvalidSettingsDocumentTemplateMaxBytes { .. }
+        | U::InvalidUrl { .. } => Code::InvalidSettingsEmbedders,
     }
 }

@@ -1,9 +1,10 @@
 //! Keeps two nodes from sharing one database directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use fs4::fs_std::FileExt;
 
 /// Holds the directory's lock until dropped. The kernel releases it when the process dies.
 #[derive(Debug)]
@@ -20,14 +21,13 @@ pub fn acquire(directory: &Path) -> anyhow::Result<DirectoryLock> {
         .write(true)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock { _file: file }),
-        Err(TryLockError::WouldBlock) => bail!(
+    let locked = FileExt::try_lock_exclusive(&file)
+        .with_context(|| format!("cannot lock {}", path.display()))?;
+    if !locked {
+        bail!(
             "{} is in use by another node; stop it or choose another --db-path",
             directory.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
+        );
     }
+    Ok(DirectoryLock { _file: file })
 }

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use deserr::errors::{JsonError, QueryParamError};
 use deserr::{
-    DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, ValueKind, ValuePointerRef,
+    DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, ValuePointerRef,
     take_cf_content,
 };
 use serde_json::Value;
@@ -255,18 +255,8 @@ fn from_string<T: FromParam, E, V: IntoValue>(
 where
     E: DeserializeError + MergeWithError<Problem>,
 {
-    match value {
-        deserr::Value::String(text) => T::from_param(&text)
-            .map_err(|problem| take_cf_content(E::merge(None, problem, location))),
-        actual => Err(take_cf_content(E::error(
-            None,
-            ErrorKind::IncorrectValueKind {
-                actual,
-                accepted: &[ValueKind::String],
-            },
-            location,
-        ))),
-    }
+    let text = String::deserialize_from_value(value, location)?;
+    T::from_param(&text).map_err(|problem| take_cf_content(E::merge(None, problem, location)))
 }
 
 macro_rules! deserr_from_param {

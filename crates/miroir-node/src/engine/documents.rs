@@ -85,14 +85,7 @@ fn known_ids(index: &Index, rtxn: &RoTxn<'_>, ids: &[String]) -> Result<RoaringB
 }
 
 fn as_document_filter_error(error: milli_core::Error) -> ApiError {
-    let error = ApiError::from(error);
-    match error.code {
-        Code::InvalidSearchFilter => ApiError {
-            code: Code::InvalidDocumentFilter,
-            ..error
-        },
-        _ => error,
-    }
+    ApiError::from(error).recoded(Code::InvalidSearchFilter, Code::InvalidDocumentFilter)
 }
 
 struct Reader<'a> {

@@ -1,5 +1,7 @@
 //! Writing documents into an index, several tasks in one transaction.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bumpalo::Bump;
 use memmap2::Mmap;
 use milli_core::documents::PrimaryKey;
@@ -16,18 +18,18 @@ use super::registry::Engine;
 use crate::error::{ApiError, Code};
 use crate::queue::task::Method;
 
-/// One task's part of a batch of document operations.
-pub enum DocumentsOp<'a> {
-    /// Adds the documents of a payload: JSON objects one after the other.
-    Add(Method, &'a Mmap),
-    /// Deletes documents by external id.
-    Delete(&'a [String]),
+/// One task's documents: JSON objects one after the other, and what to do with them.
+pub struct Addition<'a> {
+    /// Replace or merge.
+    pub method: Method,
+    /// The documents.
+    pub payload: &'a Mmap,
 }
 
 /// What became of one task of a batch.
 #[derive(Debug)]
 pub struct OpResult {
-    /// Documents indexed or deleted; distinct ids, so one document sent twice counts once.
+    /// Documents indexed; distinct ids, so one document sent twice counts once.
     pub count: u64,
     /// Why the task failed, if it did. It then changed nothing.
     pub error: Option<ApiError>,
@@ -41,8 +43,8 @@ pub struct Target<'a> {
     pub index: &'a Index,
     /// Its uid, for error messages.
     pub uid: &'a str,
-    /// Asked between steps; when true the work is given up with an error.
-    pub should_abort: &'a (dyn Fn() -> bool + Sync),
+    /// Looked at between steps; when set the work is given up with an error.
+    pub stop: &'a AtomicBool,
 }
 
 impl<'a> Target<'a> {
@@ -50,28 +52,23 @@ impl<'a> Target<'a> {
         ApiError::in_index(self.uid, error.into())
     }
 
-    /// Applies additions and deletions by id, in order. A task with an invalid document fails
-    /// alone; an error that is found only while indexing fails the whole call.
-    pub fn apply(
+    /// Applies additions, in order. A task with an invalid document fails alone; an error that is
+    /// found only while indexing fails the whole call.
+    pub fn add(
         &self,
         wtxn: &mut RwTxn<'_>,
         primary_key: Option<&str>,
-        operations: &[DocumentsOp<'_>],
+        additions: &[Addition<'_>],
     ) -> Result<Vec<OpResult>, ApiError> {
         let arena = Bump::new();
         let rtxn = self.index.read_txn()?;
         let db_names = self.index.fields_ids_map(&rtxn)?;
         let mut new_names = db_names.clone();
-        let ids: Vec<Vec<&str>> = operations.iter().map(deleted_ids).collect();
         let mut builder = DocumentOperation::new();
-        for (operation, ids) in operations.iter().zip(&ids) {
-            match operation {
-                DocumentsOp::Add(Method::Replace, payload) => builder.replace_documents(payload),
-                DocumentsOp::Add(Method::Update, payload) => builder.update_documents(payload),
-                DocumentsOp::Delete(_) => {
-                    builder.delete_documents(ids);
-                    Ok(())
-                }
+        for Addition { method, payload } in additions {
+            match method {
+                Method::Replace => builder.replace_documents(payload),
+                Method::Update => builder.update_documents(payload),
             }
             .map_err(|error| self.error(error))?;
         }
@@ -82,7 +79,7 @@ impl<'a> Target<'a> {
                 &rtxn,
                 primary_key,
                 &mut new_names,
-                &|| (self.should_abort)(),
+                &|| self.stop.load(Ordering::Relaxed),
                 Progress::default(),
             )
             .map_err(|error| self.error(error))?;
@@ -103,21 +100,36 @@ impl<'a> Target<'a> {
         Ok(results)
     }
 
+    /// Deletes documents by external id, for several tasks in order; answers how many each one
+    /// deleted. Unknown ids are no error.
+    pub fn delete_by_ids(
+        &self,
+        wtxn: &mut RwTxn<'_>,
+        tasks: &[&[String]],
+    ) -> Result<Vec<u64>, ApiError> {
+        let external = self.index.external_documents_ids();
+        let mut found = RoaringBitmap::new();
+        let mut counts = Vec::with_capacity(tasks.len());
+        for ids in tasks {
+            let before = found.len();
+            for id in *ids {
+                found.extend(external.get(wtxn, id)?);
+            }
+            counts.push(found.len() - before);
+        }
+        self.delete_internal(wtxn, found)?;
+        Ok(counts)
+    }
+
     /// Deletes what a filter matches; answers how many documents that were.
     pub fn delete_by_filter(&self, wtxn: &mut RwTxn<'_>, filter: &Value) -> Result<u64, ApiError> {
         let Some(filter) = filter::parse(filter, Code::InvalidDocumentFilter)? else {
             return Ok(0);
         };
-        let found = filter
-            .evaluate(wtxn, self.index)
-            .map_err(|error| self.error(error))
-            .map_err(|error| match error.code {
-                Code::InvalidSearchFilter => ApiError {
-                    code: Code::InvalidDocumentFilter,
-                    ..error
-                },
-                _ => error,
-            })?;
+        let found = filter.evaluate(wtxn, self.index).map_err(|error| {
+            self.error(error)
+                .recoded(Code::InvalidSearchFilter, Code::InvalidDocumentFilter)
+        })?;
         self.delete_internal(wtxn, found)
     }
 
@@ -183,17 +195,10 @@ impl<'a> Target<'a> {
             primary_key,
             changes,
             embedders,
-            &|| (self.should_abort)(),
+            &|| self.stop.load(Ordering::Relaxed),
             &Progress::default(),
         )
         .map_err(|error| self.error(error))?;
         Ok(())
-    }
-}
-
-fn deleted_ids<'a>(operation: &DocumentsOp<'a>) -> Vec<&'a str> {
-    match operation {
-        DocumentsOp::Delete(ids) => ids.iter().map(String::as_str).collect(),
-        DocumentsOp::Add(..) => Vec::new(),
     }
 }

@@ -1,15 +1,15 @@
 //! Languages as clients name them: ISO 639-1 or 639-3 codes, answered as 639-3.
 
-use deserr::{
-    DeserializeError, Deserr, IntoValue, MergeWithError, ValuePointerRef, take_cf_content,
-};
+use std::convert::Infallible;
+
+use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, ValuePointerRef, take_cf_content};
 use milli_core::tokenizer::Language;
 use milli_core::{AttributePatterns, LocalizedAttributesRule};
 use serde::{Deserialize, Serialize};
 
 use crate::validate::{FromParam, Problem};
 
-/// ISO 639-1 codes and the 639-3 codes of the tokenizer.
+/// ISO 639-1 codes and the 639-3 codes of the tokenizer, in the order messages list them.
 const SHORT_CODES: [(&str, &str); 69] = [
     ("af", "afr"),
     ("ak", "aka"),
@@ -17,8 +17,8 @@ const SHORT_CODES: [(&str, &str); 69] = [
     ("ar", "ara"),
     ("az", "aze"),
     ("be", "bel"),
-    ("bg", "bul"),
     ("bn", "ben"),
+    ("bg", "bul"),
     ("ca", "cat"),
     ("cs", "ces"),
     ("da", "dan"),
@@ -26,9 +26,7 @@ const SHORT_CODES: [(&str, &str); 69] = [
     ("el", "ell"),
     ("en", "eng"),
     ("eo", "epo"),
-    ("es", "spa"),
     ("et", "est"),
-    ("fa", "pes"),
     ("fi", "fin"),
     ("fr", "fra"),
     ("gu", "guj"),
@@ -39,24 +37,25 @@ const SHORT_CODES: [(&str, &str); 69] = [
     ("hy", "hye"),
     ("id", "ind"),
     ("it", "ita"),
-    ("ja", "jpn"),
     ("jv", "jav"),
+    ("ja", "jpn"),
+    ("kn", "kan"),
     ("ka", "kat"),
     ("km", "khm"),
-    ("kn", "kan"),
     ("ko", "kor"),
     ("la", "lat"),
-    ("lt", "lit"),
     ("lv", "lav"),
-    ("mk", "mkd"),
+    ("lt", "lit"),
     ("ml", "mal"),
     ("mr", "mar"),
+    ("mk", "mkd"),
     ("my", "mya"),
-    ("nb", "nob"),
     ("ne", "nep"),
     ("nl", "nld"),
+    ("nb", "nob"),
     ("or", "ori"),
     ("pa", "pan"),
+    ("fa", "pes"),
     ("pl", "pol"),
     ("pt", "por"),
     ("ro", "ron"),
@@ -65,13 +64,14 @@ const SHORT_CODES: [(&str, &str); 69] = [
     ("sk", "slk"),
     ("sl", "slv"),
     ("sn", "sna"),
+    ("es", "spa"),
     ("sr", "srp"),
     ("sv", "swe"),
     ("ta", "tam"),
     ("te", "tel"),
+    ("tl", "tgl"),
     ("th", "tha"),
     ("tk", "tuk"),
-    ("tl", "tgl"),
     ("tr", "tur"),
     ("uk", "ukr"),
     ("ur", "urd"),
@@ -100,16 +100,16 @@ impl FromParam for Locale {
     }
 }
 
+/// Every code, the short ones first.
+fn codes() -> impl Iterator<Item = &'static str> {
+    let short = SHORT_CODES.iter().map(|(short, _)| *short);
+    let long = SHORT_CODES.iter().map(|(_, long)| *long);
+    short.chain(long).chain(["cmn"])
+}
+
 fn unsupported(text: &str) -> String {
-    let mut known: Vec<&str> = SHORT_CODES.iter().map(|(short, _)| *short).collect();
-    let mut long: Vec<&str> = SHORT_CODES
-        .iter()
-        .map(|(_, long)| *long)
-        .chain(["cmn"])
-        .collect();
-    known.sort_unstable();
-    long.sort_unstable();
-    known.extend(long);
+    let mut known: Vec<&str> = codes().collect();
+    known.sort_unstable_by_key(|code| (code.len(), *code));
     format!(
         "Unsupported locale `{text}`, expected one of {}",
         known.join(", ")
@@ -130,23 +130,29 @@ impl From<Locale> for String {
     }
 }
 
-impl<E> Deserr<E> for Locale
-where
-    E: DeserializeError + MergeWithError<Problem>,
-{
+impl<E: DeserializeError> Deserr<E> for Locale {
     fn deserialize_from_value<V: IntoValue>(
         value: deserr::Value<V>,
         location: ValuePointerRef<'_>,
     ) -> Result<Self, E> {
         let code = String::deserialize_from_value(value, location)?;
-        Self::from_param(&code)
-            .map_err(|problem| take_cf_content(E::merge(None, problem, location)))
+        Self::from_param(&code).map_err(|_| {
+            let accepted: Vec<&str> = codes().collect();
+            take_cf_content(E::error::<Infallible>(
+                None,
+                ErrorKind::UnknownValue {
+                    value: &code,
+                    accepted: &accepted,
+                },
+                location,
+            ))
+        })
     }
 }
 
 /// Which languages the attributes of some patterns are written in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Deserr)]
-#[deserr(rename_all = camelCase, where_predicate = __Deserr_E: MergeWithError<Problem>)]
+#[deserr(rename_all = camelCase)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalizedAttributes {
     /// Attribute names or patterns with `*`.

@@ -243,6 +243,10 @@ pub fn run(
     if let Some(count) = semantic_hits {
         body.insert("semanticHitCount".to_owned(), json!(count));
     }
+    body.insert(
+        "requestUid".to_owned(),
+        json!(uuid::Uuid::now_v7().to_string()),
+    );
     Ok(Value::Object(body))
 }
 
@@ -387,33 +391,35 @@ fn mode_of(
     index: &Index,
     query: &SearchQuery,
 ) -> Result<Mode, ApiError> {
-    let hybrid = match (&query.hybrid, query.vector.is_some()) {
-        (Some(hybrid), _) => hybrid,
-        (None, false) => return Ok(Mode::Keyword),
-        (None, true) => {
-            return Err(ApiError::new(
-                Code::MissingSearchHybrid,
-                "Invalid request: missing `hybrid` parameter when `vector` is present.",
-            ));
+    let text = query.q.as_deref();
+    if query.vector.is_none() && text.is_none_or(|text| text.trim().is_empty()) {
+        // A placeholder search has nothing to embed.
+        return Ok(Mode::Keyword);
+    }
+    let Some(hybrid) = &query.hybrid else {
+        if query.vector.is_none() {
+            return Ok(Mode::Keyword);
         }
+        return Err(ApiError::new(
+            Code::MissingSearchHybrid,
+            "Invalid request: missing `hybrid` parameter when `vector` is present.",
+        ));
     };
     let ratio = hybrid.semantic_ratio.0;
     if ratio == 0.0 {
         return Ok(Mode::Keyword);
     }
     let embedder = find_embedder(engine, uid, index, hybrid, query.vector.as_ref())?;
-    match (&query.q, &query.vector) {
+    match (text, &query.vector) {
         (Some(_), _) if ratio < 1.0 => Ok(Mode::Hybrid { embedder, ratio }),
         (_, Some(vector)) => Ok(Mode::Semantic {
             embedder,
             vector: vector.clone(),
         }),
-        (Some(text), None) => {
-            let vector = embed(&embedder, text)?;
+        (text, None) => {
+            let vector = embed(&embedder, text.unwrap_or_default())?;
             Ok(Mode::Semantic { embedder, vector })
         }
-        // A placeholder search has nothing to embed.
-        (None, None) => Ok(Mode::Keyword),
     }
 }
 

@@ -111,7 +111,9 @@ fn visit_value(
                 indices.pop();
             }
         }
-        leaf => visit(path, indices, leaf),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            visit(path, indices, value);
+        }
     }
 }
 

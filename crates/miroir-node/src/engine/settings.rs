@@ -129,19 +129,24 @@ impl Settings {
         Ok(self)
     }
 
-    /// The settings as JSON; reset attribute lists are shown as `["*"]`, and API keys hidden.
+    /// The settings as clients see them.
     pub fn view(&self) -> Value {
-        let mut view = serde_json::to_value(self).unwrap_or_default();
-        for wildcard in ["displayedAttributes", "searchableAttributes"] {
-            if view.get(wildcard).is_some_and(Value::is_null) {
-                view[wildcard] = serde_json::json!(["*"]);
-            }
-        }
-        if let Some(embedders) = view.get_mut("embedders").and_then(Value::as_object_mut) {
-            embedders.values_mut().for_each(hide_api_keys);
-        }
-        view
+        present(serde_json::to_value(self).unwrap_or_default())
     }
+}
+
+/// Settings in JSON as clients see them: reset attribute lists are shown as `["*"]`, and API keys
+/// of embedders are hidden.
+pub fn present(mut settings: Value) -> Value {
+    for wildcard in ["displayedAttributes", "searchableAttributes"] {
+        if settings.get(wildcard).is_some_and(Value::is_null) {
+            settings[wildcard] = serde_json::json!(["*"]);
+        }
+    }
+    if let Some(embedders) = settings.get_mut("embedders").and_then(Value::as_object_mut) {
+        embedders.values_mut().for_each(hide_api_keys);
+    }
+    settings
 }
 
 /// Keeps at most the first five characters of each `apiKey`, as Meilisearch does.

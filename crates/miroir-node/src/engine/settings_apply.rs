@@ -54,10 +54,11 @@ pub fn set_primary_key<'i>(
 
 /// `["*"]` means all attributes, which the engine stores as "not restricted".
 fn unless_wildcard(setting: Setting<Vec<String>>) -> Setting<Vec<String>> {
-    match setting {
-        Setting::Set(names) if names.iter().any(|name| name == "*") => Setting::Reset,
-        setting => setting,
-    }
+    let is_wildcard = setting
+        .as_ref()
+        .set()
+        .is_some_and(|names| names.iter().any(|name| name == "*"));
+    if is_wildcard { Setting::Reset } else { setting }
 }
 
 fn apply_attributes(builder: &mut Builder<'_, '_, '_>, mut settings: Settings) -> Settings {

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 
 use super::App;
-use super::keys::actions;
+use super::actions;
 use crate::error::{ApiError, Code};
 
 /// What a request is allowed to see.
@@ -58,7 +58,7 @@ impl App {
                 Code::InvalidApiKey,
                 format!(
                     "The API key cannot acces the index `{uid}`, authorized indexes are {:?}.",
-                    key.indexes
+                    key.sorted_indexes()
                 ),
             ));
         }

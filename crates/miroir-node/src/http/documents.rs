@@ -5,10 +5,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use deserr::Deserr;
+use milli_core::documents::validate_document_id_value;
 use serde_json::Value;
 
+use super::actions;
 use super::extract::{index_uid, parameters};
-use super::keys::actions;
 use super::{App, page};
 use crate::engine::documents::{self, Browse};
 use crate::error::{ApiError, Code, marker};
@@ -51,20 +52,26 @@ struct BrowseBody {
     filter: Option<Value>,
 }
 
-impl From<BrowseParams> for Browse {
-    fn from(params: BrowseParams) -> Self {
+impl TryFrom<BrowseParams> for Browse {
+    type Error = ApiError;
+
+    fn try_from(params: BrowseParams) -> Result<Self, ApiError> {
         // A filter that is JSON is an array of expressions; anything else is one expression.
         let filter = params
             .filter
             .map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
-        Self {
+        let ids = params
+            .ids
+            .map(|ids| parse_ids(ids.0.into_iter().map(Value::String)))
+            .transpose()?;
+        Ok(Self {
             offset: params.offset.0,
             limit: params.limit.0,
             fields: params.fields.0,
             retrieve_vectors: params.retrieve_vectors.0,
-            ids: params.ids.map(|ids| ids.0),
+            ids,
             filter,
-        }
+        })
     }
 }
 
@@ -72,17 +79,11 @@ impl TryFrom<BrowseBody> for Browse {
     type Error = ApiError;
 
     fn try_from(body: BrowseBody) -> Result<Self, ApiError> {
-        let fields = body
-            .fields
-            .filter(|fields| fields.iter().all(|name| name != "*"));
-        let ids = body
-            .ids
-            .map(|ids| ids.iter().enumerate().map(parse_id).collect())
-            .transpose()?;
+        let ids = body.ids.map(parse_ids).transpose()?;
         Ok(Self {
             offset: body.offset,
             limit: body.limit,
-            fields,
+            fields: body.fields,
             retrieve_vectors: body.retrieve_vectors,
             ids,
             filter: body.filter,
@@ -90,12 +91,15 @@ impl TryFrom<BrowseBody> for Browse {
     }
 }
 
-/// An id in a list of ids: an integer or a string of allowed characters.
-fn parse_id((at, id): (usize, &Value)) -> Result<String, ApiError> {
-    milli_core::documents::validate_document_id_value(id.clone()).map_err(|error| {
-        let message = format!("In `.ids[{at}]`: {error}");
-        ApiError::new(Code::InvalidDocumentIds, message)
-    })
+/// Ids in a list of ids: integers, or strings of allowed characters.
+fn parse_ids(ids: impl IntoIterator<Item = Value>) -> Result<Vec<String>, ApiError> {
+    let parse = |(at, id)| {
+        validate_document_id_value(id).map_err(|error| {
+            let message = format!("In `.ids[{at}]`: {error}");
+            ApiError::new(Code::InvalidDocumentIds, message)
+        })
+    };
+    ids.into_iter().enumerate().map(parse).collect()
 }
 
 pub(super) async fn browse(
@@ -106,7 +110,7 @@ pub(super) async fn browse(
 ) -> Result<Json<Value>, ApiError> {
     app.authorize(&headers, actions::DOCUMENTS_GET, Some(&uid))?;
     let params: BrowseParams = parameters(&uri)?;
-    run(&app, uid, params.into()).await
+    run(&app, uid, params.try_into()?).await
 }
 
 pub(super) async fn fetch(

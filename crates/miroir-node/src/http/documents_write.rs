@@ -8,10 +8,10 @@ use deserr::Deserr;
 use serde_json::Value;
 
 use super::App;
+use super::actions;
 use super::extract::{
-    index_uid, invalid_content_type, media_type, missing_content_type, parameters,
+    index_uid, invalid_content_type, malformed_json, media_type, missing_content_type, parameters,
 };
-use super::keys::actions;
 use super::payload_format::{PayloadFormat, to_documents};
 use crate::engine::filter;
 use crate::error::{ApiError, Code, marker};
@@ -39,16 +39,13 @@ struct DeleteParams {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Delimiter(u8);
+struct Delimiter(char);
 
 impl FromParam for Delimiter {
     fn from_param(text: &str) -> Result<Self, Problem> {
         let mut chars = text.chars();
         match (chars.next(), chars.next()) {
-            (Some(c), None) if c.is_ascii() => Ok(Self(c as u8)),
-            (Some(c), None) => Err(Problem(format!(
-                "csv delimiter must be an ascii character. Found: `{c}`"
-            ))),
+            (Some(c), None) => Ok(Self(c)),
             _ => Err(Problem(format!(
                 "expected a string of one character, but found the following string of {} \
                  characters: `{text}`",
@@ -78,6 +75,16 @@ pub(super) async fn update(
     add(&app, Method::Update, uid, &headers, &uri, body).await
 }
 
+fn ascii(delimiter: char) -> Result<u8, ApiError> {
+    u8::try_from(delimiter)
+        .ok()
+        .filter(u8::is_ascii)
+        .ok_or_else(|| {
+            let message = format!("csv delimiter must be an ascii character. Found: `{delimiter}`");
+            ApiError::new(Code::InvalidDocumentCsvDelimiter, message)
+        })
+}
+
 async fn add(
     app: &App,
     method: Method,
@@ -89,7 +96,10 @@ async fn add(
     let access = app.authorize(headers, actions::DOCUMENTS_ADD, Some(&uid))?;
     let uid = index_uid(&uid)?;
     let params: WriteParams = parameters(uri)?;
-    let delimiter = params.csv_delimiter.map(|Param(Delimiter(byte))| byte);
+    let delimiter = params
+        .csv_delimiter
+        .map(|Param(Delimiter(c))| ascii(c))
+        .transpose()?;
     let format = payload_format(headers, delimiter)?;
     let content = app.body(body).await?;
     if content.is_empty() {
@@ -176,10 +186,14 @@ pub(super) async fn delete_batch(
     body: Body,
 ) -> Result<Response, ApiError> {
     app.authorize(&headers, actions::DOCUMENTS_DELETE, Some(&uid))?;
-    let ids: Vec<Value> =
-        serde_json::from_value(app.json(&headers, body).await?).map_err(|error| {
+    let content = app.json_bytes(&headers, body).await?;
+    let ids: Vec<Value> = serde_json::from_slice(&content).map_err(|error| {
+        if error.is_data() {
             ApiError::new(Code::BadRequest, format!("Json deserialize error: {error}"))
-        })?;
+        } else {
+            malformed_json(&error)
+        }
+    })?;
     let ids = ids
         .iter()
         .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));

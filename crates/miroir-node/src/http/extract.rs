@@ -78,8 +78,12 @@ impl App {
         Ok(content)
     }
 
-    /// Reads a JSON body, whatever its shape.
-    pub(super) async fn json(&self, headers: &HeaderMap, body: Body) -> Result<Value, ApiError> {
+    /// Reads a body that must say it is JSON and not be empty.
+    pub(super) async fn json_bytes(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Vec<u8>, ApiError> {
         let accepted = "application/json";
         match media_type(headers) {
             Some(media) if media == accepted => (),
@@ -93,10 +97,13 @@ impl App {
                 "A json payload is missing.",
             ));
         }
-        serde_json::from_slice(&content).map_err(|error| {
-            let message = format!("The json payload provided is malformed. `{error}`.");
-            ApiError::new(Code::MalformedPayload, message)
-        })
+        Ok(content)
+    }
+
+    /// Reads a JSON body, whatever its shape.
+    pub(super) async fn json(&self, headers: &HeaderMap, body: Body) -> Result<Value, ApiError> {
+        let content = self.json_bytes(headers, body).await?;
+        serde_json::from_slice(&content).map_err(|error| malformed_json(&error))
     }
 
     /// Reads and validates a JSON body.
@@ -107,6 +114,12 @@ impl App {
     ) -> Result<T, ApiError> {
         validate::json(self.json(headers, body).await?)
     }
+}
+
+/// 400 for a body that is not JSON.
+pub fn malformed_json(error: &serde_json::Error) -> ApiError {
+    let message = format!("The json payload provided is malformed. `{error}`.");
+    ApiError::new(Code::MalformedPayload, message)
 }
 
 /// The media type of the body, without parameters, in lower case.

@@ -8,8 +8,8 @@ use axum::response::Response;
 use deserr::{Deserr, ValuePointerRef};
 use serde_json::{Value, json};
 
+use super::actions;
 use super::extract::{IndexUid, index_uid, parameters};
-use super::keys::actions;
 use super::{App, page};
 use crate::engine::stats::index_view;
 use crate::error::{ApiError, Code, marker};

@@ -18,7 +18,8 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 use uuid::Uuid;
 
-use super::extract::parameters;
+use super::actions;
+use super::extract::{IndexUid, parameters};
 use super::{App, page};
 use crate::error::{ApiError, Code, marker};
 use crate::queue::TaskQueue;
@@ -27,76 +28,6 @@ use crate::queue::task::timestamp;
 use crate::validate::{
     FromParam, InvalidJson, InvalidQuery, Param, missing_field, unknown_or_immutable,
 };
-
-/// Names of the actions the routes of this node ask for.
-pub mod actions {
-    #![expect(missing_docs, reason = "named as in Meilisearch's API")]
-    pub const SEARCH: &str = "search";
-    pub const DOCUMENTS_ADD: &str = "documents.add";
-    pub const DOCUMENTS_GET: &str = "documents.get";
-    pub const DOCUMENTS_DELETE: &str = "documents.delete";
-    pub const INDEXES_CREATE: &str = "indexes.create";
-    pub const INDEXES_GET: &str = "indexes.get";
-    pub const INDEXES_UPDATE: &str = "indexes.update";
-    pub const INDEXES_DELETE: &str = "indexes.delete";
-    pub const TASKS_GET: &str = "tasks.get";
-    pub const SETTINGS_GET: &str = "settings.get";
-    pub const SETTINGS_UPDATE: &str = "settings.update";
-    pub const STATS_GET: &str = "stats.get";
-    pub const VERSION: &str = "version";
-    pub const KEYS_GET: &str = "keys.get";
-    pub const KEYS_CREATE: &str = "keys.create";
-    pub const KEYS_UPDATE: &str = "keys.update";
-    pub const KEYS_DELETE: &str = "keys.delete";
-
-    /// Everything a key can be given.
-    pub const ALL: [&str; 44] = [
-        "*",
-        "search",
-        "documents.*",
-        "documents.add",
-        "documents.get",
-        "documents.delete",
-        "indexes.*",
-        "indexes.create",
-        "indexes.get",
-        "indexes.update",
-        "indexes.delete",
-        "indexes.swap",
-        "tasks.*",
-        "tasks.cancel",
-        "tasks.delete",
-        "tasks.get",
-        "settings.*",
-        "settings.get",
-        "settings.update",
-        "stats.*",
-        "stats.get",
-        "metrics.*",
-        "metrics.get",
-        "dumps.*",
-        "dumps.create",
-        "snapshots.*",
-        "snapshots.create",
-        "version",
-        "keys.create",
-        "keys.get",
-        "keys.update",
-        "keys.delete",
-        "experimental.get",
-        "experimental.update",
-        "network.get",
-        "network.update",
-        "chatCompletions",
-        "chats.*",
-        "chats.get",
-        "chats.delete",
-        "chatsSettings.*",
-        "chatsSettings.get",
-        "chatsSettings.update",
-        "export",
-    ];
-}
 
 /// A stored API key. Its secret value is derived, never stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,16 +65,19 @@ impl Key {
     pub fn allows(&self, action: &str) -> bool {
         self.actions
             .iter()
-            .any(|granted| match granted.strip_suffix('*') {
-                Some("") => true,
-                Some(family) => action.starts_with(family),
-                None => granted == action,
-            })
+            .any(|granted| actions::includes(granted, action))
     }
 
     /// Whether the key may touch this index.
     pub fn sees(&self, uid: &str) -> bool {
         visible(Some(&self.indexes), uid)
+    }
+
+    /// The index patterns, sorted, for messages.
+    pub fn sorted_indexes(&self) -> Vec<&str> {
+        let mut indexes: Vec<&str> = self.indexes.iter().map(String::as_str).collect();
+        indexes.sort_unstable();
+        indexes
     }
 
     /// Whether its time is over.
@@ -252,7 +186,7 @@ fn view((value, key): (String, Key)) -> Value {
         "uid": key.uid,
         "actions": key.actions,
         "indexes": key.indexes,
-        "expiresAt": key.expires_at.map(timestamp),
+        "expiresAt": key.expires_at.and_then(|at| at.format(&Rfc3339).ok()),
         "createdAt": timestamp(key.created_at),
         "updatedAt": timestamp(key.updated_at),
     })
@@ -297,7 +231,7 @@ impl CreateKey {
         for (at, pattern) in self.indexes.iter().enumerate() {
             let uid = pattern.strip_suffix('*').unwrap_or(pattern);
             let whole = pattern.ends_with('*') && uid.is_empty();
-            if !whole && super::extract::IndexUid::from_param(uid).is_err() {
+            if !whole && IndexUid::from_param(uid).is_err() {
                 let message = format!(
                     "Invalid value at `.indexes[{at}]`: `{pattern}` is not a valid index uid \
                      pattern. Index uid patterns can be an integer or a string containing only \
@@ -495,15 +429,5 @@ mod tests {
             derive("masterKey", "74c9c733-3368-4738-bbe5-1d18a5fecb37"),
             "1f9a5b47f5439bff2e2603c5c295ad55e888c92a57f607ab76ab046118556da6"
         );
-    }
-
-    #[test]
-    fn families_of_actions_are_understood() {
-        let mut key = Key::new("", "", "documents.*");
-        assert!(key.allows("documents.add") && !key.allows("search"));
-        key.actions = vec!["*".to_owned()];
-        assert!(key.allows("keys.delete"));
-        key.actions = vec!["search".to_owned()];
-        assert!(!key.allows("documents.get"));
     }
 }

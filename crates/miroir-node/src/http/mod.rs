@@ -1,5 +1,6 @@
 //! Meilisearch's HTTP API.
 
+mod actions;
 mod auth;
 mod documents;
 mod documents_write;

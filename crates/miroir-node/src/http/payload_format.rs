@@ -206,9 +206,10 @@ fn from_csv(payload: &[u8], delimiter: u8) -> Result<Documents, ApiError> {
             .collect();
         for ((name, kind), cell) in columns.iter().zip(&record) {
             let value = parse_cell(cell, *kind).map_err(|reason| {
+                let (what, why) = reason;
+                let line = documents.count;
                 malformed(format!(
-                    "Error parsing {reason} at line: {}: \"{cell}\"",
-                    documents.count
+                    "Error parsing {what} {cell:?} at line {line}: {why}"
                 ))
             })?;
             object.insert((*name).to_owned(), value);
@@ -230,7 +231,8 @@ fn parse_header(header: &str) -> (&str, CellType) {
     }
 }
 
-fn parse_cell(cell: &str, kind: CellType) -> Result<Value, String> {
+/// The cell's value, or what was expected and why it is not that.
+fn parse_cell(cell: &str, kind: CellType) -> Result<Value, (&'static str, String)> {
     let trimmed = cell.trim();
     match kind {
         CellType::String if cell.is_empty() => Ok(Value::Null),
@@ -241,12 +243,12 @@ fn parse_cell(cell: &str, kind: CellType) -> Result<Value, String> {
             Err(_) => trimmed
                 .parse::<f64>()
                 .map(Value::from)
-                .map_err(|_| "number".to_owned()),
+                .map_err(|error| ("number", error.to_string())),
         },
         CellType::Boolean => trimmed
             .parse::<bool>()
             .map(Value::from)
-            .map_err(|_| "boolean".to_owned()),
+            .map_err(|error| ("boolean", error.to_string())),
     }
 }
 
@@ -304,7 +306,7 @@ mod tests {
             convert("id:number\nabc\n", csv)
                 .unwrap_err()
                 .message
-                .contains("line: 1: \"abc\"")
+                .contains("Error parsing number \"abc\" at line 1: ")
         );
     }
 

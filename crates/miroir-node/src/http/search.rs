@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, Uri};
 use serde_json::Value;
 
 use super::App;
+use super::actions;
 use super::extract::{index_uid, parameters};
-use super::keys::actions;
 use super::search_get::SearchParams;
 use crate::engine::search::{self, SearchQuery};
 use crate::error::ApiError;

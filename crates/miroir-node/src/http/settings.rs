@@ -8,8 +8,8 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::App;
+use super::actions;
 use super::extract::index_uid;
-use super::keys::actions;
 use crate::engine::settings::Settings;
 use crate::engine::settings_read;
 use crate::error::{ApiError, Code};

@@ -6,8 +6,8 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::App;
+use super::actions;
 use super::extract::index_uid;
-use super::keys::actions;
 use crate::VERSION;
 use crate::engine::stats::{index_footprint, index_stats};
 use crate::error::ApiError;

@@ -10,8 +10,8 @@ use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime};
 
 use super::App;
+use super::actions;
 use super::extract::{IndexUid, parameters};
-use super::keys::actions;
 use crate::error::{ApiError, Code, marker};
 use crate::queue::heads::{TaskFilter, TaskPage, visible};
 use crate::queue::task::{KindFilter, Status, TaskId};

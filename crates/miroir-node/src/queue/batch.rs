@@ -60,7 +60,7 @@ fn can_lead(engine: &Engine, task: &Task) -> bool {
         Some(Operation::Addition { primary_key, .. }) => {
             primary_key.is_some() || has_primary_key(engine, &task.index_uid)
         }
-        Some(Operation::DeleteIds(_)) => has_primary_key(engine, &task.index_uid),
+        Some(Operation::DeleteIds(_)) => engine.exists(&task.index_uid),
         _ => false,
     }
 }
@@ -86,11 +86,7 @@ fn can_follow(leader: &Task, task: &Task) -> bool {
             }),
             Some(Operation::Addition { primary_key, .. }),
         ) => first == primary_key,
-        (Some(Operation::Addition { .. }), Some(Operation::DeleteIds(_)))
-        | (Some(Operation::DeleteIds(_)), Some(Operation::DeleteIds(_))) => true,
-        (Some(Operation::DeleteIds(_)), Some(Operation::Addition { primary_key, .. })) => {
-            primary_key.is_none()
-        }
+        (Some(Operation::DeleteIds(_)), Some(Operation::DeleteIds(_))) => true,
         _ => false,
     }
 }

@@ -1,9 +1,9 @@
 //! Writing down how tasks ended.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use time::OffsetDateTime;
 
-use super::task::{Operation, Status, Task};
+use super::task::{Status, Task};
 use crate::engine::ingest::OpResult;
 use crate::error::ApiError;
 
@@ -17,27 +17,17 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The task, succeeded with these details.
-    pub fn succeeded(self, task: &Task, details: Option<Value>) -> Task {
-        self.finished(task, Status::Succeeded, details, None)
-    }
-
     /// The task, succeeded after it indexed or deleted this many documents.
     pub fn counted(self, task: &Task, count: u64) -> Task {
-        let details = task
-            .operation
-            .as_ref()
-            .map(|operation| operation.details(json!(count)));
-        self.succeeded(task, details)
+        self.finished(task, Status::Succeeded, count, None)
     }
 
     /// The task, failed.
     pub fn failed(self, task: &Task, error: &ApiError) -> Task {
-        let details = task.operation.as_ref().and_then(Operation::failed_details);
-        self.finished(task, Status::Failed, details, Some(error))
+        self.finished(task, Status::Failed, 0, Some(error))
     }
 
-    /// The tasks of a batch of document operations.
+    /// The tasks of a batch of additions.
     pub fn all(self, batch: &[Task], results: &[OpResult]) -> Vec<Task> {
         batch
             .iter()
@@ -49,13 +39,11 @@ impl Stamp {
             .collect()
     }
 
-    fn finished(
-        self,
-        task: &Task,
-        status: Status,
-        details: Option<Value>,
-        error: Option<&ApiError>,
-    ) -> Task {
+    fn finished(self, task: &Task, status: Status, count: u64, error: Option<&ApiError>) -> Task {
+        let details = task
+            .operation
+            .as_ref()
+            .map(|operation| operation.details(json!(count)));
         Task {
             status,
             details,

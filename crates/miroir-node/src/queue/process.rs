@@ -16,7 +16,7 @@ use super::TaskQueue;
 use super::finish::Stamp;
 use super::store::Prepared;
 use super::task::{Operation, Task};
-use crate::engine::ingest::{DocumentsOp, OpResult, Target};
+use crate::engine::ingest::{Addition, OpResult, Target};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, IndexUpdate, settings_apply};
 use crate::error::{ApiError, Code};
@@ -57,16 +57,12 @@ impl Run<'_> {
             return Ok(Done::tasks(Vec::new()));
         };
         let uid = first.index_uid.as_str();
-        let missing = || ApiError::new(Code::Internal, "Corrupted task queue.");
-        match first.operation.as_ref().ok_or_else(missing)? {
+        match first.operation.as_ref().ok_or_else(corrupted)? {
             Operation::Addition { may_create, .. } => {
                 let index = self.index_or_create(uid, *may_create)?;
-                self.documents(uid, &index, batch)
+                self.additions(&index, batch)
             }
-            Operation::DeleteIds(_) => {
-                let index = self.engine.index(uid)?;
-                self.documents(uid, &index, batch)
-            }
+            Operation::DeleteIds(_) => self.deletion_by_ids(uid, batch),
             Operation::DeleteFilter(filter) => self.deletion(first, Some(filter)),
             Operation::Clear => self.deletion(first, None),
             Operation::Settings {
@@ -79,104 +75,114 @@ impl Run<'_> {
         }
     }
 
-    fn documents(&self, uid: &str, index: &Index, batch: &[Task]) -> Result<Done, ApiError> {
-        let mut payloads = Vec::new();
-        for task in batch {
-            if let Some(Operation::Addition { payload, .. }) = &task.operation {
-                payloads.push(os::map_file(&self.queue.payloads.path(payload))?);
-            }
-        }
-        let mut payloads = payloads.iter();
-        let mut operations = Vec::new();
+    fn additions(&self, index: &Index, batch: &[Task]) -> Result<Done, ApiError> {
+        let mut parts = Vec::new();
         let mut primary_key = None;
         for task in batch {
-            match &task.operation {
-                Some(Operation::Addition {
-                    method,
-                    primary_key: key,
-                    ..
-                }) => {
-                    primary_key = primary_key.or(key.as_deref());
-                    operations.extend(payloads.next().map(|map| DocumentsOp::Add(*method, map)));
-                }
-                Some(Operation::DeleteIds(ids)) => operations.push(DocumentsOp::Delete(ids)),
-                _ => return Err(ApiError::new(Code::Internal, "Corrupted task queue.")),
-            }
+            let Some(Operation::Addition {
+                method,
+                payload,
+                primary_key: key,
+                ..
+            }) = &task.operation
+            else {
+                return Err(corrupted());
+            };
+            primary_key = primary_key.or(key.as_deref());
+            parts.push((*method, os::map_file(&self.queue.payloads.path(payload))?));
         }
-        let abort = || self.stop.load(Ordering::Relaxed);
-        let target = Target {
-            engine: self.engine,
-            index,
-            uid,
-            should_abort: &abort,
-        };
-        let mut wtxn = index.write_txn()?;
-        let results = target.apply(&mut wtxn, primary_key, &operations)?;
-        let tasks = self.stamp.all(batch, &results);
-        let deletes = operations
+        let additions: Vec<Addition<'_>> = parts
             .iter()
-            .any(|op| matches!(op, DocumentsOp::Delete(_)));
-        if results.iter().all(|result| result.error.is_some()) {
-            return Ok(Done::tasks(tasks));
+            .map(|(method, payload)| Addition {
+                method: *method,
+                payload,
+            })
+            .collect();
+        let mut wtxn = index.write_txn()?;
+        let results = self
+            .target(index, batch)
+            .add(&mut wtxn, primary_key, &additions)?;
+        if results.iter().any(|result| result.error.is_none()) {
+            wtxn.commit()?;
         }
-        if deletes {
-            self.prepare(uid, index, &wtxn, &tasks)?;
+        Ok(Done::tasks(self.stamp.all(batch, &results)))
+    }
+
+    fn deletion_by_ids(&self, uid: &str, batch: &[Task]) -> Result<Done, ApiError> {
+        let index = self.engine.index(uid)?;
+        let mut ids = Vec::new();
+        for task in batch {
+            let Some(Operation::DeleteIds(of_task)) = &task.operation else {
+                return Err(corrupted());
+            };
+            ids.push(of_task.as_slice());
         }
-        wtxn.commit()?;
-        Ok(Done::tasks(tasks))
+        let mut wtxn = index.write_txn()?;
+        let counts = self.target(&index, batch).delete_by_ids(&mut wtxn, &ids)?;
+        let finished = batch
+            .iter()
+            .zip(counts)
+            .map(|(task, n)| self.stamp.counted(task, n));
+        self.commit_prepared(uid, &index, wtxn, finished.collect())
     }
 
     /// Deletes what the filter matches, or everything.
     fn deletion(&self, task: &Task, filter: Option<&Value>) -> Result<Done, ApiError> {
-        let uid = task.index_uid.as_str();
-        let index = self.engine.index(uid)?;
-        let abort = || self.stop.load(Ordering::Relaxed);
-        let target = Target {
-            engine: self.engine,
-            index: &index,
-            uid,
-            should_abort: &abort,
-        };
+        let index = self.engine.index(&task.index_uid)?;
+        let target = self.target(&index, std::slice::from_ref(task));
         let mut wtxn = index.write_txn()?;
         let count = match filter {
             Some(filter) => target.delete_by_filter(&mut wtxn, filter)?,
             None => target.clear(&mut wtxn)?,
         };
-        let tasks = vec![self.stamp.counted(task, count)];
-        self.prepare(uid, &index, &wtxn, &tasks)?;
-        wtxn.commit()?;
-        Ok(Done::tasks(tasks))
+        self.commit_prepared(
+            &task.index_uid,
+            &index,
+            wtxn,
+            vec![self.stamp.counted(task, count)],
+        )
     }
 
-    /// Makes the outcome known to a successor before the index commits.
-    fn prepare(
+    fn target<'t>(&'t self, index: &'t Index, batch: &'t [Task]) -> Target<'t> {
+        let uid = batch.first().map_or("", |task| task.index_uid.as_str());
+        Target {
+            engine: self.engine,
+            index,
+            uid,
+            stop: self.stop,
+        }
+    }
+
+    /// Commits the index after its outcome is known to a successor.
+    fn commit_prepared(
         &self,
         uid: &str,
         index: &Index,
-        wtxn: &RwTxn<'_>,
-        tasks: &[Task],
-    ) -> Result<(), ApiError> {
-        let updated_at_ns = index.updated_at(wtxn)?.unix_timestamp_nanos();
-        let tasks = tasks.to_vec();
-        self.queue.store.prepare(&Prepared {
+        wtxn: RwTxn<'_>,
+        tasks: Vec<Task>,
+    ) -> Result<Done, ApiError> {
+        let updated_at_ns = index.updated_at(&wtxn)?.unix_timestamp_nanos();
+        let prepared = Prepared {
             index_uid: uid.to_owned(),
             updated_at_ns,
             tasks,
-        })
+        };
+        self.queue.store.prepare(&prepared)?;
+        wtxn.commit()?;
+        Ok(Done::tasks(prepared.tasks))
     }
 
     fn settings(&self, task: &Task, settings: &Value, may_create: bool) -> Result<Done, ApiError> {
         let uid = task.index_uid.as_str();
         let settings: Settings = serde_json::from_value(settings.clone())
             .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
-        let view = settings.view();
         let index = self.index_or_create(uid, may_create)?;
         let mut wtxn = index.write_txn()?;
         let abort = || self.stop.load(Ordering::Relaxed);
         settings_apply::apply(self.engine, &index, &mut wtxn, settings, abort)
             .map_err(|error| ApiError::in_index(uid, error))?;
         wtxn.commit()?;
-        Ok(Done::tasks(vec![self.stamp.succeeded(task, Some(view))]))
+        Ok(Done::tasks(vec![self.stamp.counted(task, 0)]))
     }
 
     fn create_index(&self, task: &Task, primary_key: Option<String>) -> Result<Done, ApiError> {
@@ -244,6 +250,10 @@ impl Run<'_> {
         self.engine.adopt(uid.to_owned(), directory, index.clone());
         Ok(index)
     }
+}
+
+fn corrupted() -> ApiError {
+    ApiError::new(Code::Internal, "Corrupted task queue.")
 }
 
 /// The results of a batch whose every task failed alike.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::engine::settings;
 use crate::error::ErrorBody;
 
 /// Identifies a task. Dense from 0, in the order tasks were accepted and are processed.
@@ -50,25 +51,29 @@ const STATUSES: [(Status, &str); 5] = [
     (Status::Canceled, "canceled"),
 ];
 
-const KINDS: [(Kind, &str); 6] = [
-    (Kind::DocumentAdditionOrUpdate, "documentAdditionOrUpdate"),
-    (Kind::DocumentDeletion, "documentDeletion"),
-    (Kind::SettingsUpdate, "settingsUpdate"),
-    (Kind::IndexCreation, "indexCreation"),
-    (Kind::IndexUpdate, "indexUpdate"),
-    (Kind::IndexDeletion, "indexDeletion"),
-];
-
-/// Types of Meilisearch that this node never creates, but that a filter may name.
-const FOREIGN_KINDS: [&str; 8] = [
-    "documentEdition",
-    "indexSwap",
-    "taskCancelation",
-    "taskDeletion",
-    "dumpCreation",
-    "snapshotCreation",
-    "export",
-    "upgradeDatabase",
+/// Every task type of Meilisearch, in its order, with the ones this node creates.
+const KINDS: [(Option<Kind>, &str); 18] = [
+    (
+        Some(Kind::DocumentAdditionOrUpdate),
+        "documentAdditionOrUpdate",
+    ),
+    (None, "documentEdition"),
+    (Some(Kind::DocumentDeletion), "documentDeletion"),
+    (Some(Kind::SettingsUpdate), "settingsUpdate"),
+    (Some(Kind::IndexCreation), "indexCreation"),
+    (Some(Kind::IndexDeletion), "indexDeletion"),
+    (Some(Kind::IndexUpdate), "indexUpdate"),
+    (None, "indexSwap"),
+    (None, "taskCancelation"),
+    (None, "taskDeletion"),
+    (None, "dumpCreation"),
+    (None, "snapshotCreation"),
+    (None, "export"),
+    (None, "upgradeDatabase"),
+    (None, "indexCompaction"),
+    (None, "networkTopologyChange"),
+    (None, "dsrUpdate"),
+    (None, "dsrClear"),
 ];
 
 impl fmt::Display for Status {
@@ -79,7 +84,7 @@ impl fmt::Display for Status {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(&KINDS, *self))
+        f.write_str(name_of(&KINDS, Some(*self)))
     }
 }
 
@@ -120,20 +125,9 @@ impl FromStr for KindFilter {
             .iter()
             .find(|(_, name)| name.eq_ignore_ascii_case(text))
         {
-            return Ok(Self(Some(*kind)));
+            return Ok(Self(*kind));
         }
-        if FOREIGN_KINDS
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(text))
-        {
-            return Ok(Self(None));
-        }
-        let names: Vec<_> = KINDS
-            .iter()
-            .map(|(_, n)| *n)
-            .chain(FOREIGN_KINDS)
-            .map(|n| format!("`{n}`"))
-            .collect();
+        let names: Vec<_> = KINDS.iter().map(|(_, name)| format!("`{name}`")).collect();
         Err(format!(
             "`{text}` is not a valid task type. Available types are {}.",
             names.join(", ")
@@ -207,20 +201,6 @@ impl Operation {
         self.details(Value::Null)
     }
 
-    /// Details of a task that failed: nothing was counted.
-    pub fn failed_details(&self) -> Option<Value> {
-        match self {
-            Self::IndexDeletion => None,
-            Self::Clear => Some(self.details(Value::Null)),
-            Self::Addition { .. }
-            | Self::DeleteIds(_)
-            | Self::DeleteFilter(_)
-            | Self::Settings { .. }
-            | Self::IndexCreation(_)
-            | Self::IndexUpdate(_) => Some(self.details(json!(0))),
-        }
-    }
-
     /// Details with the number of documents the task indexed or deleted.
     pub fn details(&self, count: Value) -> Value {
         match self {
@@ -234,7 +214,7 @@ impl Operation {
                 "providedIds": 0, "deletedDocuments": count, "originalFilter": filter.to_string(),
             }),
             Self::Clear | Self::IndexDeletion => json!({ "deletedDocuments": count }),
-            Self::Settings { settings, .. } => settings.clone(),
+            Self::Settings { settings, .. } => settings::present(settings.clone()),
             Self::IndexCreation(key) | Self::IndexUpdate(key) => json!({ "primaryKey": key }),
         }
     }
@@ -363,7 +343,6 @@ mod tests {
             Operation::DeleteIds(vec!["1".into()]).details(json!(1))["providedIds"],
             1
         );
-        assert_eq!(Operation::IndexDeletion.failed_details(), None);
     }
 
     #[test]

@@ -40,15 +40,25 @@ impl Answer {
     pub fn error(self, status: u16, code: &str) -> String {
         let body = self.expect(status);
         assert_eq!(body["code"], code, "{body:#}");
-        assert_eq!(body["link"], format!("https://docs.meilisearch.com/errors#{code}"));
+        assert_eq!(
+            body["link"],
+            format!("https://docs.meilisearch.com/errors#{code}")
+        );
         assert!(body["type"].is_string());
-        body["message"].as_str().expect("errors have messages").to_owned()
+        body["message"]
+            .as_str()
+            .expect("errors have messages")
+            .to_owned()
     }
 }
 
 impl Api {
     pub fn new(base: String, key: Option<&str>) -> Self {
-        Self { base, key: key.map(str::to_owned), client: Client::new() }
+        Self {
+            base,
+            key: key.map(str::to_owned),
+            client: Client::new(),
+        }
     }
 
     pub async fn raw(
@@ -58,8 +68,10 @@ impl Api {
         content_type: Option<&str>,
         body: impl Into<reqwest::Body>,
     ) -> Answer {
-        let mut request =
-            self.client.request(method, format!("{}{path}", self.base)).body(body.into());
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .body(body.into());
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
@@ -69,12 +81,17 @@ impl Api {
         let response = request.send().await.expect("the node answers");
         let status = response.status();
         let text = response.text().await.expect("the answer arrives");
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap()
+        };
         Answer { status, body }
     }
 
     pub async fn send(&self, method: Method, path: &str, body: Value) -> Answer {
-        self.raw(method, path, Some("application/json"), body.to_string()).await
+        self.raw(method, path, Some("application/json"), body.to_string())
+            .await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -129,13 +146,24 @@ impl Api {
         let task = self.finished(accepted).await;
         assert_eq!(task["status"], "failed", "{task:#}");
         assert_eq!(task["error"]["code"], code, "{task:#}");
-        task["error"]["message"].as_str().expect("errors have messages").to_owned()
+        task["error"]["message"]
+            .as_str()
+            .expect("errors have messages")
+            .to_owned()
     }
 
     /// Searches and answers the ids of the hits.
     pub async fn ids(&self, index: &str, query: Value) -> Vec<Value> {
-        let body = self.post(&format!("/indexes/{index}/search"), query).await.expect(200);
-        body["hits"].as_array().unwrap().iter().map(|hit| hit["id"].clone()).collect()
+        let body = self
+            .post(&format!("/indexes/{index}/search"), query)
+            .await
+            .expect(200);
+        body["hits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hit| hit["id"].clone())
+            .collect()
     }
 }
 
@@ -169,7 +197,12 @@ impl TestNode {
         let served = tokio::spawn(miroir_node::serve(config, listener, async {
             let _ = stopped.await;
         }));
-        Self { api, directory: None, stop: Some(stop), served: Some(served) }
+        Self {
+            api,
+            directory: None,
+            stop: Some(stop),
+            served: Some(served),
+        }
     }
 
     /// Stops the node gracefully and waits for it.
