@@ -134,11 +134,19 @@ impl View for Status {
             None if self.answered_by.is_none() => "unknown".to_owned(),
             None => "not initialised".to_owned(),
         };
+        let beyond = if self.leader == self.answered_by {
+            ""
+        } else {
+            ", not within reach"
+        };
         let leader = match (self.leader, &self.leader_api_url) {
             (Some(id), Some(url)) => {
-                format!("coordinator {id} at {url}, term {}", table::opt(self.term))
+                format!(
+                    "coordinator {id} at {url}, term {}{beyond}",
+                    table::opt(self.term)
+                )
             }
-            (Some(id), None) => format!("coordinator {id}"),
+            (Some(id), None) => format!("coordinator {id}{beyond}"),
             (None, _) => "none".to_owned(),
         };
         let nodes = match (self.nodes, self.nodes_reachable) {

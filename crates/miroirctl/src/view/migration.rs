@@ -301,9 +301,10 @@ impl Watched {
     /// What stands beside the bar.
     #[must_use]
     pub fn summary(&self) -> String {
-        let speed = self.documents_per_s.map_or_else(String::new, |s| {
-            format!(", {} documents/s", format::count(s))
-        });
+        let speed = match self.documents_per_s {
+            None | Some(0) => String::new(),
+            Some(speed) => format!(", {} documents/s", format::count(speed)),
+        };
         let eta = match self.eta_ms {
             None | Some(0) => String::new(),
             Some(ms) => format!(", {} left", format::duration(ms)),
@@ -333,6 +334,9 @@ impl Watched {
 
 impl View for Watched {
     fn table(&self) -> String {
+        if self.shards_total == 0 {
+            return "no shards to move".to_owned();
+        }
         let under_way = self.under_way();
         let gap = if under_way.is_empty() { "" } else { "; " };
         format!(

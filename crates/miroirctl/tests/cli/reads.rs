@@ -310,6 +310,9 @@ async fn without_the_leader_others_answer_with_a_warning() -> Result<()> {
         run.stderr.starts_with("warning: ") && run.stderr.contains("coordinator 2"),
         "{run:?}"
     );
+    let run = miroirctl(&[&follower.url], "status").await?;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("term 3, not within reach"), "{run:?}");
     Ok(())
 }
 
