@@ -31,7 +31,9 @@ impl Reference {
     /// When it does not come up.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
         let mut command = match &options.node_bin {
             Some(binary) => Command::new(binary),
             None => {
@@ -41,7 +43,11 @@ impl Reference {
             }
         };
         let process = command
-            .args(["--http-addr", &format!("127.0.0.1:{port}"), "--no-analytics"])
+            .args([
+                "--http-addr",
+                &format!("127.0.0.1:{port}"),
+                "--no-analytics",
+            ])
             .arg("--db-path")
             .arg(dir.path().join("data.ms"))
             .env("MEILI_MASTER_KEY", KEY)
@@ -53,10 +59,23 @@ impl Reference {
         let client = Client::new(vec![format!("http://127.0.0.1:{port}")], KEY.to_owned())?;
         let deadline = Instant::now() + Duration::from_secs(30);
         while client.send(Method::GET, "/health", None).await.is_err() {
-            ensure!(Instant::now() < deadline, "the reference node does not answer");
+            ensure!(
+                Instant::now() < deadline,
+                "the reference node does not answer"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(Self { client, _process: process, _dir: dir })
+        Ok(Self {
+            client,
+            _process: process,
+            _dir: dir,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.client.proxies().first().map_or("", String::as_str)
     }
 
     /// Makes it hold exactly what the oracle says.
@@ -65,9 +84,14 @@ impl Reference {
     /// When the node refuses it.
     pub async fn hold(&self, corpus: &Corpus, oracle: &Oracle) -> anyhow::Result<()> {
         self.client.settings(INDEX, &corpus.settings()).await?;
-        self.client.send(Method::DELETE, &format!("/indexes/{INDEX}/documents"), None).await?;
+        self.client
+            .send(Method::DELETE, &format!("/indexes/{INDEX}/documents"), None)
+            .await?;
         let documents = oracle.documents();
-        let lines: Vec<String> = documents.values().map(|f| Value::Object(f.as_ref().clone()).to_string()).collect();
+        let lines: Vec<String> = documents
+            .values()
+            .map(|f| Value::Object(f.as_ref().clone()).to_string())
+            .collect();
         self.client.add_ndjson(INDEX, lines.join("\n")).await?;
         self.client.wait_for_tasks(Duration::from_secs(120)).await
     }
@@ -113,7 +137,10 @@ pub async fn compare_searches(cluster: &Client, reference: &Reference) -> anyhow
             // Beyond a thousand hits it is the ranking that decides which ones are shown.
             if expected["totalHits"].as_u64().context("no total")? <= 1_000 {
                 let (found, expected) = (ids(&found)?, ids(&expected)?);
-                ensure!(found == expected, "{query}: other documents through {proxy} than on one node");
+                ensure!(
+                    found == expected,
+                    "{query}: other documents through {proxy} than on one node"
+                );
             }
         }
     }
@@ -127,7 +154,10 @@ fn ids(answer: &Value) -> anyhow::Result<BTreeSet<String>> {
     for hit in hits {
         let id = hit["id"].as_str().context("a hit has no id")?;
         ensure!(ids.insert(id.to_owned()), "`{id}` came twice");
-        ensure!(!hit.to_string().contains("_miroir"), "the hidden field shows in {hit}");
+        ensure!(
+            !hit.to_string().contains("_miroir"),
+            "the hidden field shows in {hit}"
+        );
     }
     Ok(ids)
 }

@@ -38,7 +38,13 @@ impl Trial {
         let dir = tempfile::Builder::new().prefix("miroir-test-").tempdir()?;
         let cluster = Cluster::start(options, dir.path().to_owned()).await?;
         let client = Client::new(cluster.layout.proxy_urls(), cluster.layout.master_key()?)?;
-        let trial = Self { cluster, client, oracle: Arc::default(), corpus: Corpus::read(None)?, dir };
+        let trial = Self {
+            cluster,
+            client,
+            oracle: Arc::default(),
+            corpus: Corpus::read(None)?,
+            dir,
+        };
         trial.load().await?;
         Ok(trial)
     }
@@ -51,7 +57,12 @@ impl Trial {
 
     async fn load(&self) -> anyhow::Result<()> {
         self.client.settings(INDEX, &self.corpus.settings()).await?;
-        let lines: Vec<&str> = self.corpus.documents().iter().map(|document| document.text.as_str()).collect();
+        let lines: Vec<&str> = self
+            .corpus
+            .documents()
+            .iter()
+            .map(|document| document.text.as_str())
+            .collect();
         self.client.add_ndjson(INDEX, lines.join("\n")).await?;
         for document in self.corpus.documents() {
             self.oracle.put(&document.id, Arc::clone(&document.fields));
@@ -64,7 +75,9 @@ impl Trial {
     /// # Errors
     /// When they do not come back.
     pub async fn restart_coordinators(&mut self, failpoints: &str) -> anyhow::Result<()> {
-        let all: Vec<Role> = (1..=self.cluster.layout.options.coordinators).map(Role::Coordinator).collect();
+        let all: Vec<Role> = (1..=self.cluster.layout.options.coordinators)
+            .map(Role::Coordinator)
+            .collect();
         for role in &all {
             self.cluster.kill(*role).await?;
         }
@@ -114,7 +127,11 @@ impl Trial {
                 return Ok(());
             }
             let phases: Vec<&str> = migrations.iter().map(|m| m.phase().as_str_name()).collect();
-            ensure!(Instant::now() < deadline, "no migration came to {}: {phases:?}", phase.as_str_name());
+            ensure!(
+                Instant::now() < deadline,
+                "no migration came to {}: {phases:?}",
+                phase.as_str_name()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -124,7 +141,11 @@ impl Trial {
     /// # Errors
     /// When it is not in time.
     pub async fn wait_until_moved(&self, operation: u64) -> anyhow::Result<()> {
-        self.cluster.admin.wait_for_operation(operation, WITHIN).await.map(|_| ())
+        self.cluster
+            .admin
+            .wait_for_operation(operation, WITHIN)
+            .await
+            .map(|_| ())
     }
 
     /// Compares everything with the oracle, when every task is done.

@@ -38,13 +38,14 @@ fn register(
     missed: Vec<(ShardId, NodeId)>,
 ) -> Result<TaskUid, Rejection> {
     let write = document_write(log, missed);
-    match log.apply(&Command::RegisterWrites {
+    let outcome = log.apply(&Command::RegisterWrites {
         proxy,
         writes: vec![write],
-    }) {
-        Outcome::WritesRegistered(mut results) => results.remove(0),
-        other => panic!("{other:?}"),
-    }
+    });
+    let Outcome::WritesRegistered(mut results) = outcome else {
+        panic!("{outcome:?}")
+    };
+    results.remove(0)
 }
 
 #[test]
@@ -134,12 +135,11 @@ fn bad_input_changes_nothing_and_says_what_is_wrong() {
     ];
     for (command, words) in cases {
         let before = log.state.clone();
-        match log.apply(&command) {
-            Outcome::Rejected(rejection) => {
-                assert!(rejection.to_string().contains(words), "{rejection}");
-            }
-            other => panic!("{command:?} answered {other:?}"),
-        }
+        let outcome = log.apply(&command);
+        let Outcome::Rejected(rejection) = outcome else {
+            panic!("{command:?} answered {outcome:?}")
+        };
+        assert!(rejection.to_string().contains(words), "{rejection}");
         assert_eq!(log.state, before, "{command:?} changed the state");
     }
 }
@@ -493,6 +493,96 @@ fn losing_the_writer_distrusts_what_it_may_have_left_on_some_copies_only() {
         assert_eq!(log.state.migrations[&id].phase, after, "from {before}");
         log.check_every_shard_is_read_once();
     }
+}
+
+/// With two copies in sync beside the target, in every order: one copy stays readable, and any other that is read
+/// or written is one that will be compared with it.
+#[test]
+fn losing_the_writer_keeps_one_copy_of_a_shard_that_moves() {
+    let phases = [
+        Phase::Copying,
+        Phase::CatchingUp,
+        Phase::Fenced,
+        Phase::Mirroring,
+        Phase::CutOver,
+        Phase::Holding,
+    ];
+    for phase in phases {
+        let moves = Log::with_books(3, 16, 2);
+        let mut started = moves.clone();
+        started.start_a_move();
+        for id in started
+            .state
+            .unfinished_migrations()
+            .map(|m| m.id)
+            .collect::<Vec<_>>()
+        {
+            let mut log = started.clone();
+            log.advance_to(id, phase);
+            log.apply(&Command::LoseProxy {
+                proxy: support::WRITER,
+            });
+            let record = &log.state.migrations[&id];
+            let shard = log.index("books").shard(record.shard).expect("there");
+            assert_eq!(shard.readable().count(), 1, "{phase}: {shard:?}");
+            let apart = shard.writable().filter(|r| r.node != record.target).count();
+            assert_eq!(apart, 1, "{phase}: {shard:?}");
+        }
+    }
+}
+
+/// A stale copy that comes first is being rebuilt, and reads have just reached it.
+#[test]
+fn losing_the_writer_keeps_the_copy_that_a_repair_was_made_from() {
+    for phase in [Phase::Mirroring, Phase::CutOver] {
+        let mut log = Log::with_books(2, 4, 2);
+        let shard = ShardId(0);
+        let first = log.index("books").shard(shard).expect("there").replicas[0].node;
+        register(&mut log, support::WRITER, vec![(shard, first)]).expect("the other took it");
+        let moves = plan_repair(&log.state);
+        log.apply(&Command::Plan {
+            operation: None,
+            moves,
+        });
+        let id = log.first_unfinished().expect("planned");
+        log.advance_to(id, phase);
+        log.apply(&Command::LoseProxy {
+            proxy: support::WRITER,
+        });
+        let placement = log.index("books").shard(shard).expect("there");
+        let readable: Vec<NodeId> = placement.readable().map(|r| r.node).collect();
+        assert_eq!(readable.len(), 1, "{phase}: {placement:?}");
+        assert_ne!(readable[0], first, "it is to be compared first");
+        log.advance_to(id, Phase::Done);
+    }
+}
+
+#[test]
+fn a_target_that_misses_a_write_while_another_copy_is_compared_goes_back() {
+    let mut log = Log::with_books(3, 4, 2);
+    let id = log.start_a_move();
+    log.advance_to(id, Phase::Mirroring);
+    let record = log.state.migrations[&id].clone();
+    register(
+        &mut log,
+        support::WRITER,
+        vec![(record.shard, record.source)],
+    )
+    .expect("others took it");
+    let step = log.state.migrations[&id].step;
+    register(
+        &mut log,
+        support::WRITER,
+        vec![(record.shard, record.target)],
+    )
+    .expect("another took it");
+    assert_eq!(log.state.migrations[&id].phase, Phase::CatchingUp);
+    let verified = Command::Advance {
+        id,
+        step,
+        event: Event::Verified,
+    };
+    assert!(matches!(log.apply(&verified), Outcome::Rejected(_)));
 }
 
 #[test]

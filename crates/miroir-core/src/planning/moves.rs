@@ -16,25 +16,24 @@ pub fn plan_operation(state: &ClusterState) -> Option<(OperationId, Vec<PlannedM
         return None;
     }
     let moves = match first.kind {
-        OperationKind::AddNode { node } => balance_group(state, node),
+        OperationKind::AddNode { node } => balance_group(state, node)?,
         OperationKind::Repair => Vec::new(),
     };
     Some((first.id, moves))
 }
 
-/// The moves that give every node of the new node's group its share of every index.
-fn balance_group(state: &ClusterState, node: NodeId) -> Vec<PlannedMove> {
-    let Some(group) = state.nodes.get(&node).map(|node| node.group) else {
-        return Vec::new();
-    };
-    state
-        .indexes
-        .values()
-        .flat_map(|index| balance_index(state, index, group))
-        .collect()
+/// The moves that give every node of the new node's group its share of every index. `None` while an index cannot
+/// be planned: the operation then waits, it does not end with nothing moved.
+fn balance_group(state: &ClusterState, node: NodeId) -> Option<Vec<PlannedMove>> {
+    let group = state.nodes.get(&node)?.group;
+    let mut moves = Vec::new();
+    for index in state.indexes.values() {
+        moves.extend(balance_index(state, index, group)?);
+    }
+    Some(moves)
 }
 
-fn balance_index(state: &ClusterState, index: &Index, group: GroupId) -> Vec<PlannedMove> {
+fn balance_index(state: &ClusterState, index: &Index, group: GroupId) -> Option<Vec<PlannedMove>> {
     let current: Vec<Vec<NodeId>> = index
         .placement
         .iter()
@@ -57,7 +56,7 @@ fn balance_index(state: &ClusterState, index: &Index, group: GroupId) -> Vec<Pla
         &current,
         &state.candidates(group),
     )
-    .unwrap_or_default();
+    .ok()?;
     let mut moves: Vec<PlannedMove> = Vec::new();
     for one in planned {
         // A shard has one migration at a time; a stale copy is repaired, not moved.
@@ -77,7 +76,7 @@ fn balance_index(state: &ClusterState, index: &Index, group: GroupId) -> Vec<Pla
             });
         }
     }
-    moves
+    Some(moves)
 }
 
 /// Moves that rebuild stale copies, each from a copy in sync, whatever else is going on.

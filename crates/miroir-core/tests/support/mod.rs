@@ -78,14 +78,15 @@ impl Log {
 
     pub fn register_proxy(&mut self, name: &str) -> ProxyId {
         let (instance, url) = (name.to_owned(), format!("http://{name}"));
-        match self.apply(&Command::RegisterProxy {
+        let outcome = self.apply(&Command::RegisterProxy {
             instance,
             name: name.to_owned(),
             url,
-        }) {
-            Outcome::ProxyRegistered(id) => id,
-            other => panic!("{other:?}"),
-        }
+        });
+        let Outcome::ProxyRegistered(id) = outcome else {
+            panic!("{outcome:?}")
+        };
+        id
     }
 
     pub fn create(&mut self, name: &str) -> Outcome {

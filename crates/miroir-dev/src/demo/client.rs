@@ -1,7 +1,7 @@
 //! What clients do: plain Meilisearch requests, to one proxy after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -20,6 +20,8 @@ pub struct Client {
     proxies: Arc<[String]>,
     next: Arc<AtomicUsize>,
     key: Arc<str>,
+    /// Tasks that are meant to fail.
+    failures_expected: Arc<AtomicU64>,
 }
 
 /// How long writes were held by one proxy.
@@ -48,6 +50,7 @@ impl Client {
             proxies: proxies.into(),
             next: Arc::default(),
             key: key.into(),
+            failures_expected: Arc::default(),
         })
     }
 
@@ -140,10 +143,15 @@ impl Client {
         .await
     }
 
+    /// Says that `more` tasks fail on purpose.
+    pub fn expect_failures(&self, more: u64) {
+        self.failures_expected.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// Waits until no task is left unfinished.
     ///
     /// # Errors
-    /// When some are after `within`, or when one failed.
+    /// When some are after `within`, or when others failed than were to fail.
     pub async fn wait_for_tasks(&self, within: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + within;
         let total = |answer: &Value| answer["total"].as_u64().context("a task list has no total");
@@ -170,8 +178,9 @@ impl Client {
         let failed = self
             .send(Method::GET, "/tasks?statuses=failed&limit=1", None)
             .await?;
+        let expected = self.failures_expected.load(Ordering::Relaxed);
         match total(&failed)? {
-            0 => Ok(()),
+            n if n == expected => Ok(()),
             n => bail!("{n} tasks failed, such as {}", failed["results"][0]),
         }
     }
@@ -187,8 +196,8 @@ impl Client {
                 .send_to(proxy, Method::GET, "/_miroir/proxy/stats", None)
                 .await?;
             all.push(
-                serde_json::from_value(stats["hold"].clone())
-                    .context("a proxy's stats have no `hold`")?,
+                serde_json::from_value(stats["writes"]["held"].clone())
+                    .context("a proxy's stats have no `writes.held`")?,
             );
         }
         Ok(all)

@@ -152,6 +152,12 @@ impl ClusterState {
                 "node {node}, which migration {id} copies from, is not in sync any more"
             )));
         }
+        if event == Event::Verified && !is_mirror(self.indexes.get(&record.index), record) {
+            let node = record.target;
+            return Err(Rejection::Invalid(format!(
+                "node {node}, which migration {id} builds, does not take writes any more"
+            )));
+        }
         let phase = record.advance(event, at.epoch(), at.ms)?;
         let record = record.clone();
         self.settle_placement(&record);
@@ -323,6 +329,14 @@ fn readable(index: Option<&crate::cluster::Index>, record: &Record) -> bool {
     shard
         .and_then(|shard| shard.on(record.source))
         .is_some_and(|replica| replica.state.is_readable())
+}
+
+/// Whether the target takes every client write: what was compared is worth nothing when it missed one since.
+fn is_mirror(index: Option<&crate::cluster::Index>, record: &Record) -> bool {
+    let shard = index.and_then(|index| index.shard(record.shard));
+    shard
+        .and_then(|shard| shard.on(record.target))
+        .is_some_and(|replica| replica.state == ReplicaState::Mirror)
 }
 
 fn find(

@@ -3,7 +3,7 @@
 use super::{Applied, At, next_id};
 use crate::cluster::{
     Admission, ClusterState, Group, GroupState, Node, NodeSpec, Operation, OperationKind,
-    OperationState, Outcome, Policy, Proxy, Rejection, ReplicaState,
+    OperationState, Outcome, Policy, Proxy, Rejection, ReplicaState, ShardPlacement,
 };
 use crate::id::{GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId};
 use crate::migration::{Event, Phase, Record};
@@ -176,19 +176,11 @@ impl ClusterState {
         };
         index.writer = None;
         for shard in &mut index.placement {
-            let moving = shard
+            let going_back = shard
                 .moving
                 .filter(|id| behind.iter().any(|(other, _)| other == id));
-            let moving = moving.and_then(|id| self.migrations.get(&id));
-            let compared =
-                |node: NodeId| moving.is_some_and(|m| m.target == node || m.replaces == Some(node));
-            let mut trusted = false;
-            for replica in shard.replicas.iter_mut().filter(|r| r.state.is_readable()) {
-                if trusted && !compared(replica.node) {
-                    replica.state = ReplicaState::Stale;
-                }
-                trusted = true;
-            }
+            let moving = going_back.and_then(|id| self.migrations.get(&id));
+            trust_one(shard, moving);
         }
         for (id, event) in behind {
             self.go_back(at, id, event);
@@ -217,16 +209,31 @@ impl ClusterState {
             .collect()
     }
 
-    /// Whether the copy that a migration replaces still takes every write; one that replaces none needs no such.
+    /// Whether reads that have moved to a target can go back: to a copy that was written to all along.
     fn can_read_again(&self, migration: &Record) -> bool {
         let shard = self
             .indexes
             .get(&migration.index)
             .and_then(|index| index.shard(migration.shard));
-        migration.replaces.is_none_or(|node| {
-            shard
-                .and_then(|shard| shard.on(node))
-                .is_some_and(|r| r.state.takes_writes())
-        })
+        shard.is_some_and(|shard| shard.writable().any(|r| r.node != migration.target))
+    }
+}
+
+/// Takes every copy of a shard out of use but one: they may differ, and which of them is right does not matter,
+/// for the write in question was not acknowledged. The target of a migration that goes back is compared with the
+/// copy that is kept, so it needs no verdict here.
+fn trust_one(shard: &mut ShardPlacement, going_back: Option<&Record>) {
+    let target = going_back.map(|m| m.target);
+    let back_to = going_back.and_then(|m| m.replaces);
+    let kept = shard
+        .writable()
+        .find(|r| Some(r.node) == back_to)
+        .or_else(|| shard.readable().find(|r| Some(r.node) != target))
+        .map(|r| r.node);
+    for replica in &mut shard.replicas {
+        let compared = Some(replica.node) == kept || Some(replica.node) == target;
+        if replica.state.takes_writes() && !compared {
+            replica.state = ReplicaState::Stale;
+        }
     }
 }

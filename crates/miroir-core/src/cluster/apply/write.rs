@@ -148,23 +148,17 @@ impl ClusterState {
             let lost = |replica: NodeId| missed.contains(&(*shard, replica));
             let moving = placement.moving.and_then(|id| self.migrations.get(&id));
             let back = moving.filter(|m| m.phase.mirrors_writes() && m.target == *node);
-            // A target can be given up for its source as long as the source took this write.
-            let source_took_it = |m: &&crate::migration::Record| {
-                m.replaces.is_none_or(|a| {
-                    !lost(a) && placement.on(a).is_some_and(|r| r.state.takes_writes())
-                })
+            // A target can be given up as long as some other copy that takes writes took this one.
+            let others = || {
+                placement
+                    .writable()
+                    .filter(|r| r.node != *node && !lost(r.node))
             };
             let (verdict, in_sync) = match (placement.on(*node).map(|r| r.state), back) {
                 (Some(ReplicaState::InSync | ReplicaState::Mirror), Some(m))
-                    if source_took_it(&m) =>
+                    if others().next().is_some() =>
                 {
-                    let others = placement
-                        .replicas
-                        .iter()
-                        .filter(|r| r.node != *node && !lost(r.node))
-                        .filter(|r| r.state.is_readable() || m.replaces == Some(r.node))
-                        .count();
-                    (Verdict::GoBack(m.id), others)
+                    (Verdict::GoBack(m.id), others().count())
                 }
                 (Some(ReplicaState::InSync | ReplicaState::Mirror), _) => (
                     Verdict::Stale,
