@@ -114,7 +114,7 @@ fn consensus_config(config: &Config, identity: Identity) -> ConsensusConfig {
         snapshot_every_entries: config.raft.snapshot_every_entries,
         ..RaftLimits::default()
     };
-    ConsensusConfig { timings, limits, ..ConsensusConfig::new(identity, position, ids.len()) }
+    ConsensusConfig { timings, limits, token: config.token(), ..ConsensusConfig::new(identity, position, ids.len()) }
 }
 
 /// How leases are counted, by configuration.
@@ -142,8 +142,10 @@ struct App {
 impl App {
     fn new(config: Config, consensus: Consensus<ClusterState>) -> Result<Self, AppError> {
         let stop_work = CancellationToken::new();
+        let stop_servers = CancellationToken::new();
         let ctx = Context {
-            cluster: Handle::new(consensus, stop_work.clone()),
+            // Told of changes to the end: an actor that heard no more of them would take that for a failure.
+            cluster: Handle::new(consensus, stop_servers.clone()),
             nodes: NodePool::new(&config)?,
             health: HealthBoard::default(),
             sessions: Sessions::new(lease_rules(&config)),
@@ -156,7 +158,6 @@ impl App {
         work.spawn(publish(ctx.cluster.clone(), tables_of, stop_work.clone()));
         work.spawn(leadership::run(ctx.clone(), seat_of, stop_work.clone()));
         work.close();
-        let stop_servers = CancellationToken::new();
         Ok(Self { ctx, seat, tables, stop_work, stop_servers, work })
     }
 
@@ -169,7 +170,7 @@ impl App {
         };
         let mut servers = JoinSet::new();
         let service = self.ctx.cluster.consensus().service();
-        servers.spawn(serve_raft(listeners.raft, service, self.stop_servers.clone()));
+        servers.spawn(serve_raft(listeners.raft, service, check.clone(), self.stop_servers.clone()));
         servers.spawn(serve_api(listeners.api, self.ctx.clone(), host, check, self.stop_servers.clone()));
         servers
     }

@@ -20,8 +20,8 @@ use crate::raft::ProposeError;
 /// How often the state is looked at although nothing was heard of a change: repairs wait for time to pass.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Pause after a proposal without outcome.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Pause after a proposal that was refused or has no outcome, so that one which always is makes no busy loop.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Moves of one repair: a stale node with thousands of shards must not make a command that is too large.
 const REPAIR_MOVES_MAX: usize = 256;
@@ -111,11 +111,12 @@ impl<C: Cluster> Planner<C> {
     /// Proposes all at once, which makes one entry of the log.
     async fn carry_out(&self, commands: Vec<Command>) -> anyhow::Result<()> {
         let proposals = commands.into_iter().map(|command| self.ctx.cluster.propose(command));
+        let mut again = false;
         for outcome in futures::future::join_all(proposals).await {
             match outcome {
                 Ok(Outcome::Rejected(rejection)) => {
                     tracing::debug!(%rejection, "a plan was out of date");
-                    tokio::time::sleep(PAUSE).await;
+                    again = true;
                 }
                 Ok(Outcome::Planned { operation, migrations }) => {
                     tracing::info!(%operation, migrations = migrations.len(), "planned");
@@ -124,9 +125,12 @@ impl<C: Cluster> Planner<C> {
                 Err(error @ ProposeError::Stopped { .. }) => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(%error, "a plan could not be committed; trying again");
-                    tokio::time::sleep(PAUSE).await;
+                    again = true;
                 }
             }
+        }
+        if again {
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod work;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use miroir_core::cluster::{Command, Outcome, TaskKind, TaskUpdate};
 use miroir_core::id::{NodeId, TaskUid};
 use tokio::time::Instant;
@@ -37,6 +38,14 @@ pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyh
         Some(ended) => ended,
         None => Ok(()),
     }
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    CarriedOut,
+    Refused,
+    Uncertain,
 }
 
 struct Tracker<C> {
@@ -106,7 +115,7 @@ impl<C: Cluster> Tracker<C> {
             .iter()
             .map(|part| Share { node: part.node, counts: part.counts, known: self.known(work, part) })
             .collect();
-        let failures_covered = self.eject_odd(work, &shares).await?;
+        let Some(failures_covered) = self.eject_odd(work, &shares).await? else { return Ok(None) };
         let evidence = Evidence { shares: &shares, complete: work.complete, failures_covered };
         Ok(update(&work.task, evidence, self.ctx.clock.now_ms()))
     }
@@ -121,37 +130,46 @@ impl<C: Cluster> Tracker<C> {
     }
 
     /// When the nodes of a write disagree, takes the copies that lack it out of use. Answers whether the write
-    /// is on a good copy of everything that failed.
-    async fn eject_odd(&self, work: &Work, shares: &[Share]) -> anyhow::Result<bool> {
+    /// is on a good copy of everything that failed; `None` while that is not certain.
+    async fn eject_odd(&self, work: &Work, shares: &[Share]) -> anyhow::Result<Option<bool>> {
         let (TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion, Some(index)) =
             (work.task.kind, &work.task.index)
         else {
-            return Ok(false);
+            return Ok(Some(false));
         };
-        let Some((failed, well)) = sides(work.task.kind, shares) else { return Ok(false) };
+        let Some((failed, well)) = sides(work.task.kind, shares) else { return Ok(Some(false)) };
         let found = self.ctx.read(|state| {
             let index = state.indexes.get(index)?;
             Some((index.incarnation, copies::odd(index, &failed, &well)))
         });
-        let Some((incarnation, odd)) = found else { return Ok(false) };
-        for (shard, node) in odd.copies {
+        let Some((incarnation, odd)) = found else { return Ok(Some(false)) };
+        // All at once: half of them would be repaired before the others are known.
+        let ejections = odd.copies.into_iter().map(|(shard, node)| {
             tracing::error!(index = %index, %shard, %node, task = %work.task.uid,
                 "a write failed on one copy and succeeded on another; the first is taken out of use");
-            let command = Command::EjectReplica { uid: index.clone(), incarnation, shard, node };
-            self.commit(command).await?;
+            self.commit(Command::EjectReplica { uid: index.clone(), incarnation, shard, node })
+        });
+        let fates = try_join_all(ejections).await?;
+        if fates.contains(&Fate::Uncertain) {
+            return Ok(None);
         }
-        Ok(odd.covers_all)
+        Ok(Some(odd.covers_all && !fates.contains(&Fate::Refused)))
     }
 
-    async fn commit(&self, command: Command) -> anyhow::Result<()> {
+    /// Commits what was found. If that fails, the next look finds the same again.
+    async fn commit(&self, command: Command) -> anyhow::Result<Fate> {
         match self.ctx.cluster.propose(command).await {
-            Ok(Outcome::Rejected(rejection)) => tracing::warn!(%rejection, "a report on tasks was refused"),
-            Ok(_) => {}
-            Err(error @ ProposeError::Stopped { .. }) => return Err(error.into()),
-            // The next look finds the same again.
-            Err(error) => tracing::warn!(%error, "a report on tasks could not be committed; trying again"),
+            Ok(Outcome::Rejected(rejection)) => {
+                tracing::warn!(%rejection, "a report on tasks was refused");
+                Ok(Fate::Refused)
+            }
+            Ok(_) => Ok(Fate::CarriedOut),
+            Err(error @ ProposeError::Stopped { .. }) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "a report on tasks could not be committed; trying again");
+                Ok(Fate::Uncertain)
+            }
         }
-        Ok(())
     }
 }
 

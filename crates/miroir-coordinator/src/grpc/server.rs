@@ -53,8 +53,10 @@ fn incoming(listener: TcpListener) -> TcpIncoming {
 pub async fn serve_raft(
     listener: TcpListener,
     service: RaftServer,
+    check: CheckToken,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
+    let service = InterceptedService::new(service, check);
     let served = builder().add_service(service).serve_with_incoming_shutdown(incoming(listener), stop.cancelled());
     served.await.map_err(|error| AppError::Serve { what: "consensus", detail: error.to_string() })
 }

@@ -20,6 +20,7 @@ use super::state_machine::{StateMachine, StateReader};
 use super::timings::ConsensusConfig;
 use super::types::{CoordinatorId, Machine, RequestId, TypeConfig};
 use super::watchdog::{self, FatalHandler};
+use crate::grpc::auth::AttachToken;
 use crate::storage::{FollowerAtStart, Storage};
 
 /// Consensus on one coordinator. Cheap to clone; all clones are the same.
@@ -101,7 +102,8 @@ impl<M: Machine> Consensus<M> {
             .await
             .map_err(|e| StartError::State(e.to_string()))?;
         let state = machine.reader();
-        let network = Network::new(storage.marker.clone(), config.timings.clone());
+        let token = AttachToken::new(&config.token).map_err(|e| StartError::Config(e.to_string()))?;
+        let network = Network::new(storage.marker.clone(), config.timings.clone(), token);
         let log = FollowerAtStart::new(storage.log.clone(), id);
         let raft = Raft::new(id, Arc::new(raft_config), network.clone(), log, machine)
             .await

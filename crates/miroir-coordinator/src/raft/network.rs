@@ -27,6 +27,7 @@ use super::encoding::{
 };
 use super::timings::RaftTimings;
 use super::types::{CoordinatorId, Member, Snapshot, TypeConfig, Vote};
+use crate::grpc::auth::AttachToken;
 use crate::storage::Marker;
 
 /// Bytes of one snapshot part.
@@ -50,13 +51,13 @@ struct Shared {
 }
 
 impl Network {
-    /// The network of the coordinator whose storage has the marker `me`.
-    pub fn new(me: Marker, timings: RaftTimings) -> Self {
+    /// The network of the coordinator whose storage has the marker `me`. It shows `token` to the others.
+    pub fn new(me: Marker, timings: RaftTimings, token: AttachToken) -> Self {
         Self {
             shared: Arc::new(Shared {
                 me,
                 timings,
-                pool: Pool::default(),
+                pool: Pool::new(token),
             }),
         }
     }

@@ -1,5 +1,6 @@
 //! How long consensus waits, and how much it keeps.
 
+use miroir_meili::Secret;
 use openraft::{Config, SnapshotPolicy};
 
 use crate::storage::Identity;
@@ -97,10 +98,12 @@ pub struct ConsensusConfig {
     pub timings: RaftTimings,
     /// Limits.
     pub limits: RaftLimits,
+    /// Token that the coordinators show each other; whoever serves consensus has to ask for it.
+    pub token: Secret,
 }
 
 impl ConsensusConfig {
-    /// Default timings and limits.
+    /// Default timings and limits, and an empty token.
     pub fn new(identity: Identity, position: usize, members: usize) -> Self {
         Self {
             identity,
@@ -108,6 +111,7 @@ impl ConsensusConfig {
             members,
             timings: RaftTimings::default(),
             limits: RaftLimits::default(),
+            token: Secret::new(""),
         }
     }
 

@@ -146,6 +146,10 @@ async fn every_service_but_health_and_reflection_wants_the_token() {
     refused(call, Code::Unauthenticated, &["token"]);
     let call = v1::routing_client::RoutingClient::new(one.channel()).watch(v1::WatchRequest {}).await;
     refused(call, Code::Unauthenticated, &["token"]);
+    let raft = tonic::transport::Channel::from_shared(format!("http://{}", one.config.raft_addr));
+    let mut raft = v1::raft_service_client::RaftServiceClient::new(raft.expect("a URL").connect_lazy());
+    let call = raft.identify(v1::RaftIdentifyRequest { cluster_id: "miroir".to_owned() }).await;
+    refused(call, Code::Unauthenticated, &["token"]);
 
     let mut health = tonic_health::pb::health_client::HealthClient::new(one.channel());
     let mut serving = async |service: &str| {

@@ -92,18 +92,20 @@ async fn a_copy_that_lacks_a_write_is_taken_out_of_use_and_repaired() {
             assert_eq!(sound, replica.node == a, "{shard:?}");
         }
     }
-    let operation = eventually("a repair", async || {
-        let reply = leader.admin().list_operations(v1::ListOperationsRequest {}).await;
-        let operations = reply.map_err(|status| status.to_string())?.into_inner().operations;
-        operations.into_iter().find(|one| one.kind == "repair").ok_or_else(|| "none yet".to_owned())
+    let repairs = eventually("a repair of every shard", async || {
+        let request = v1::ListMigrationsRequest { operation: None, unfinished_only: false };
+        let reply = leader.admin().list_migrations(request).await.map_err(|status| status.to_string())?;
+        let all = reply.into_inner().migrations;
+        if all.len() == detail.shards.len() { Ok(all) } else { Err(format!("{all:?}")) }
     })
     .await;
-    assert_eq!(operation.migrations.len(), detail.shards.len());
-    let request = v1::ListMigrationsRequest { operation: Some(operation.id), unfinished_only: false };
-    let reply = leader.admin().list_migrations(request).await.expect("listed").into_inner();
-    for migration in reply.migrations {
+    for migration in &repairs {
         assert_eq!((migration.source, migration.target, migration.replaces), (a, b, None));
     }
+    let reply = leader.admin().list_operations(v1::ListOperationsRequest {}).await.expect("listed").into_inner();
+    let of_repairs = |one: &v1::Operation| repairs.iter().any(|migration| migration.operation == one.id);
+    let kinds: Vec<_> = reply.operations.iter().filter(|one| of_repairs(one)).map(|one| one.kind.as_str()).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == "repair"), "{kinds:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
