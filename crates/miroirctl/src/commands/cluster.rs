@@ -33,6 +33,8 @@ pub async fn init(
     let change = Change {
         what: format!("the initialisation of cluster {cluster_id}"),
         advice: "`miroirctl status` shows it; `miroirctl cluster init --if-needed` repeats it without harm".to_owned(),
+        // Every coordinator has to be there to become a member.
+        waits: true,
     };
     let sent = coordinators
         .change(&change, async |mut c| c.init_cluster(request.clone()).await)

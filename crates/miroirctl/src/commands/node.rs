@@ -54,6 +54,7 @@ async fn send(args: &AddArgs, coordinators: &Coordinators) -> Result<Added, Erro
         advice: format!(
             "`miroirctl node list` shows it; the same command with --request-id {request_id} repeats it without harm"
         ),
+        waits: false,
     };
     let sent = coordinators
         .change(&change, async |mut c| c.add_node(request.clone()).await)

@@ -19,6 +19,8 @@ pub struct Change {
     pub what: String,
     /// How to find out, and how to repeat it without harm.
     pub advice: String,
+    /// Whether to try again when the cluster is not ready for it, as long as there is time.
+    pub waits: bool,
 }
 
 /// A change that the cluster answered.
@@ -48,6 +50,10 @@ struct Tries {
     unknown: bool,
     /// Somebody answered, if only that it does not lead.
     answered: bool,
+    /// The last refusal that may pass, for a change that waits.
+    not_yet: Option<Error>,
+    /// Whether to wait when a refusal may pass.
+    waits: bool,
 }
 
 impl Coordinators {
@@ -63,7 +69,10 @@ impl Coordinators {
         call: impl AsyncFn(Client) -> Result<Response<T>, Status>,
     ) -> Result<Sent<T>, Error> {
         let deadline = Instant::now() + self.timeout;
-        let mut tries = Tries::default();
+        let mut tries = Tries {
+            waits: change.waits,
+            ..Tries::default()
+        };
         loop {
             match self.round(&mut tries, deadline, &call).await {
                 Some(Err(refused)) if tries.doubts(&refused) => {
@@ -154,7 +163,21 @@ impl Tries {
                 self.unknown = true;
                 Ok(None)
             }
-            Fault::Refused { what, rejection } => Err(Error::Refused { what, rejection }),
+            Fault::Refused {
+                what,
+                rejection,
+                not_yet,
+            } => {
+                let refused = Error::Refused { what, rejection };
+                if !(not_yet && self.waits) {
+                    return Err(refused);
+                }
+                if self.not_yet.is_none() {
+                    eprintln!("waiting: {refused}");
+                }
+                self.not_yet = Some(refused);
+                Ok(None)
+            }
         }
     }
 
@@ -174,12 +197,15 @@ impl Tries {
     fn give_up(self, change: &Change) -> Error {
         let failures = self.failures;
         if self.unknown {
-            let Change { what, advice } = change.clone();
+            let Change { what, advice, .. } = change.clone();
             return Error::UnknownOutcome {
                 what,
                 failures,
                 advice,
             };
+        }
+        if let Some(refused) = self.not_yet {
+            return refused;
         }
         if self.answered {
             Error::NoLeader(failures)

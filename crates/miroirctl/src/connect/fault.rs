@@ -26,6 +26,8 @@ pub enum Fault {
         what: String,
         /// The refusal itself, when it comes from the log.
         rejection: Option<Rejection>,
+        /// Something has to come about first, without anything being asked for differently.
+        not_yet: bool,
     },
     /// It may have been done.
     Unknown {
@@ -51,24 +53,29 @@ impl Fault {
                 leader: leader(status),
             },
             Code::ResourceExhausted => Self::Elsewhere { what, leader: None },
-            Code::Unauthenticated => Self::Refused {
-                what: format!(
-                    "{what} (give the coordinators' token in --token-file or MIROIR_CLUSTER_TOKEN)"
-                ),
-                rejection: None,
-            },
-            Code::Unimplemented => Self::Refused {
-                what: "what answers there is no coordinator, or one of another version".to_owned(),
-                rejection: None,
-            },
+            Code::Unauthenticated => Self::refusal(format!(
+                "{what} (give the coordinators' token in --token-file or MIROIR_CLUSTER_TOKEN)"
+            )),
+            Code::Unimplemented => Self::refusal(
+                "what answers there is no coordinator, or one of another version".to_owned(),
+            ),
+            Code::FailedPrecondition => {
+                let rejection = rejection(status);
+                let not_yet = rejection.is_none();
+                Self::Refused {
+                    what,
+                    rejection,
+                    not_yet,
+                }
+            }
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
             | Code::PermissionDenied
-            | Code::FailedPrecondition
             | Code::OutOfRange => Self::Refused {
                 what,
                 rejection: rejection(status),
+                not_yet: false,
             },
             Code::Ok
             | Code::Cancelled
@@ -79,6 +86,14 @@ impl Fault {
             | Code::DataLoss => Self::Unknown {
                 what: format!("{:?}: {what}", status.code()),
             },
+        }
+    }
+
+    fn refusal(what: String) -> Self {
+        Self::Refused {
+            what,
+            rejection: None,
+            not_yet: false,
         }
     }
 
@@ -106,7 +121,9 @@ impl From<Fault> for Option<Error> {
     /// The error that ends a command at once, if it is one.
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Refused { what, rejection } => Some(Error::Refused { what, rejection }),
+            Fault::Refused {
+                what, rejection, ..
+            } => Some(Error::Refused { what, rejection }),
             Fault::Elsewhere { .. } | Fault::Unknown { .. } => None,
         }
     }

@@ -325,3 +325,32 @@ async fn initialisation_waits_for_coordinators_to_come() -> Result<()> {
     );
     Ok(())
 }
+
+/// A cluster is made of coordinators that are all there.
+#[tokio::test]
+async fn initialisation_waits_for_every_coordinator() -> Result<()> {
+    let missing = || {
+        Err(Status::failed_precondition(
+            "coordinator 2 cannot become a member",
+        ))
+    };
+    let made = Ok(v1::InitClusterReply {
+        cluster_id: "c".to_owned(),
+    });
+    let coordinator = Coordinator::start(fresh(vec![missing(), missing(), made])).await?;
+    let run = miroirctl(&[&coordinator.url], "cluster init").await?;
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, "cluster c is initialised\n"),
+        "{run:?}"
+    );
+    assert_eq!(
+        run.stderr,
+        "waiting: coordinator 2 cannot become a member\n"
+    );
+    let coordinator = Coordinator::start(fresh(vec![missing()])).await?;
+    let run = miroirctl(&[&coordinator.url], "cluster init --timeout-ms 700").await?;
+    run.failed(1, &["coordinator 2 cannot become a member"]);
+    assert!(coordinator.script().init_requests.len() > 1);
+    Ok(())
+}
