@@ -1,12 +1,12 @@
 //! Miroir proxy: Meilisearch's HTTP API over a sharded, replicated fleet.
 
+pub mod app;
 mod backoff;
 pub mod catalog;
-pub mod control;
-pub mod write;
-pub mod app;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod http;
 pub mod read;
 pub mod upstream;
+pub mod write;

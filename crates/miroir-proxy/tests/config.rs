@@ -85,7 +85,11 @@ fn secrets_come_from_files_and_never_show() {
 }
 
 /// A file, the environment, and what the error must name.
-type Wrong = (String, &'static [(&'static str, &'static str)], &'static [&'static str]);
+type Wrong = (
+    String,
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+);
 
 #[test]
 fn what_is_wrong_is_named() {

@@ -333,7 +333,7 @@ mod tests {
                 .contains("`cleaning` is not a valid task type"),
             "{error}"
         );
-        let error = filter("status=failed").expect_err("unknown");
+        let error = filter("statuse=failed").expect_err("unknown");
         assert!(
             error.message.contains("did you mean `statuses`?"),
             "{error}"

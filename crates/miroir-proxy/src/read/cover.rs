@@ -18,8 +18,13 @@ use crate::upstream::Upstream;
 
 /// How long to wait before a node is asked again for an index that it does not have yet.
 const ABSENT_PAUSE: Duration = Duration::from_millis(25);
+/// How long to wait before a failed node is asked once more because there is no other copy.
+const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 /// How long a node may lack an index that others have: it takes that long to create it.
 const ABSENT_MAX: Duration = Duration::from_secs(3);
+
+/// Why a node that lacks the index gives no answer.
+const LACKS_INDEX: &str = "the node does not have the index";
 
 /// What one node is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub struct Piece {
     pub holds_nothing_else: bool,
     /// Whether this piece is the whole index.
     pub sole: bool,
+    /// Whether its node is asked for it once more, for want of another copy.
+    pub again: bool,
     /// When its answer is no longer waited for.
     pub deadline: Instant,
 }
@@ -121,8 +128,14 @@ impl Scope {
         attempt.sole = first.len() == 1;
         let mut pending = FuturesUnordered::new();
         let send = |piece: Piece| {
-            let asked = ask(piece.clone());
-            async move { (piece, asked.await) }
+            let ask = &ask;
+            async move {
+                if piece.again {
+                    tokio::time::sleep(AGAIN_PAUSE).await;
+                }
+                let asked = ask(piece.clone()).await;
+                (piece, asked)
+            }
         };
         pending.extend(attempt.pieces(first).into_iter().map(send));
         let mut answers = Vec::new();
@@ -175,6 +188,7 @@ impl Attempt<'_> {
             shards: share.shards,
             holds_nothing_else: share.holds_nothing_else,
             sole: self.sole,
+            again: false,
         };
         cover.into_iter().map(piece).collect()
     }
@@ -213,16 +227,26 @@ impl Attempt<'_> {
         copies.into_iter().map(|(_, _, node)| node)
     }
 
-    /// The piece again, from other copies.
+    /// The piece again, from other copies; from the same one if there is no other: a connection that
+    /// broke may have been the accident of a moment.
     fn replace(&mut self, piece: Piece, why: String) -> Result<Vec<Piece>, HttpError> {
-        tracing::debug!(node = %piece.node, %why, "read goes to another copy");
+        tracing::debug!(node = %piece.node, %why, "read is tried again");
         self.failed.insert(piece.node, why);
         if Instant::now() >= self.scope.deadline {
             return Err(self.unavailable(&piece.shards));
         }
-        let chosen = self.cover_of(&piece.shards)?;
-        self.sole = piece.sole && chosen.len() == 1;
-        Ok(self.pieces(chosen))
+        match self.cover_of(&piece.shards) {
+            Ok(chosen) => {
+                self.sole = piece.sole && chosen.len() == 1;
+                Ok(self.pieces(chosen))
+            }
+            Err(_) if !piece.again => Ok(vec![Piece {
+                again: true,
+                deadline: self.scope.deadline,
+                ..piece
+            }]),
+            Err(unavailable) => Err(unavailable),
+        }
     }
 
     /// The best copy of each of these shards.
@@ -266,10 +290,10 @@ impl Attempt<'_> {
         if absent.is_empty() {
             return Ok(Vec::new());
         }
-        let route = &self.scope.route;
         if nothing_yet {
-            return Err(HttpError::index_not_found(route.uid.as_str()));
+            return self.ask_others(absent);
         }
+        let route = &self.scope.route;
         let was_told = |node: &NodeId| {
             route
                 .node_settings
@@ -286,9 +310,41 @@ impl Attempt<'_> {
         }
         let mut pieces = Vec::new();
         for piece in expected {
-            pieces.extend(self.replace(piece, "the node does not have the index".to_owned())?);
+            pieces.extend(self.replace(piece, LACKS_INDEX.to_owned())?);
         }
         Ok(pieces)
+    }
+
+    /// What to ask of other copies, when no node has answered but that it does not have the index: each may have
+    /// lost it, or get it later than others. It is not found once every copy has said so.
+    fn ask_others(&mut self, absent: Vec<Piece>) -> Result<Vec<Piece>, HttpError> {
+        for piece in &absent {
+            self.failed.insert(piece.node, LACKS_INDEX.to_owned());
+        }
+        let mut pieces = Vec::new();
+        for mut piece in absent {
+            let has_other = |shard: &ShardId| self.copies(*shard).next().is_some();
+            let (others, only): (BTreeSet<_>, BTreeSet<_>) =
+                piece.shards.iter().copied().partition(has_other);
+            if !others.is_empty() {
+                let chosen = self.cover_of(&others)?;
+                self.sole = piece.sole && only.is_empty() && chosen.len() == 1;
+                pieces.extend(self.pieces(chosen));
+                piece.shards = only;
+                (piece.holds_nothing_else, piece.sole) = (false, false);
+            }
+            if !piece.shards.is_empty() {
+                self.absent.push(piece);
+            }
+        }
+        if !pieces.is_empty() {
+            return Ok(pieces);
+        }
+        if self.failed.values().all(|why| why == LACKS_INDEX) {
+            return Err(HttpError::index_not_found(self.scope.route.uid.as_str()));
+        }
+        let shards = self.absent.iter().flat_map(|piece| piece.shards.clone());
+        Err(self.unavailable(&shards.collect()))
     }
 
     fn unavailable(&self, shards: &BTreeSet<ShardId>) -> HttpError {

@@ -288,6 +288,7 @@ mod tests {
             shards: [ShardId(0)].into(),
             holds_nothing_else,
             sole: false,
+            again: false,
             deadline: Instant::now(),
         }
     }

@@ -1,5 +1,6 @@
 //! What a node's answer means for a read.
 
+use miroir_core::hidden_field;
 use miroir_meili::{MeiliError, NodeError, RawResponse};
 
 use crate::error::HttpError;
@@ -43,6 +44,9 @@ pub fn judge(result: Result<RawResponse, MeiliError>) -> Result<RawResponse, Fau
         200..=299 => Ok(answer),
         429 | 500..=599 => Err(Fault::Failed(format!("it answered HTTP {status}"))),
         404 if code_of(&answer).as_deref() == Some("index_not_found") => Err(Fault::Absent),
+        400 if lacks_hidden_rule(&answer) => {
+            Err(Fault::Failed("its settings are not up to date".to_owned()))
+        }
         _ => Err(Fault::Refused(HttpError::from_node(&answer))),
     }
 }
@@ -57,6 +61,24 @@ fn in_short(error: &MeiliError) -> String {
         MeiliError::Protocol { .. } => "it does not answer as Meilisearch does".to_owned(),
         MeiliError::Invalid { what } => what.clone(),
     }
+}
+
+/// Whether the node cannot filter by the hidden field, which no client's filter names: it has not got the index's
+/// settings yet, or has lost them. A message may quote the whole filter, so that the name alone says nothing.
+fn lacks_hidden_rule(answer: &RawResponse) -> bool {
+    let Ok(error) = serde_json::from_slice::<NodeError>(&answer.body) else {
+        return false;
+    };
+    let of_a_filter = matches!(
+        error.code.as_str(),
+        "invalid_search_filter" | "invalid_document_filter"
+    );
+    let name = hidden_field::NAME;
+    let complaints = [
+        format!("ttribute `{name}` is not filterable"),
+        format!("is not allowed for the attribute `{name}`"),
+    ];
+    of_a_filter && complaints.iter().any(|text| error.message.contains(text))
 }
 
 /// The error code of an answer, if it is an error of Meilisearch.

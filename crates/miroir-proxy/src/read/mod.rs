@@ -15,16 +15,18 @@ mod fault;
 mod search;
 mod settings;
 mod stats;
+mod versions;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use bytes::Bytes;
-use miroir_core::id::NodeId;
+use miroir_core::api_error::{ApiError, Code};
+use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::routing::IndexRoute;
-use miroir_meili::{MeiliError, NodeClient, NodeVersion, Semver};
+use miroir_meili::{NodeClient, NodeVersion};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -34,11 +36,7 @@ use crate::upstream::Upstream;
 use cover::{Piece, Scope};
 pub use documents::DocumentsQuery;
 use fault::Fault;
-
-/// From this version on a node's totals are not limited to `maxTotalHits` any more.
-const UNCAPPED_TOTALS: Semver = Semver::release(1, 47, 0);
-/// How long a node may take to say which version it is.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
+use versions::Versions;
 
 /// In whose name nodes are asked.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +80,7 @@ struct Inner {
     control: Control,
     upstream: Upstream,
     timeout: Duration,
-    versions: Mutex<BTreeMap<NodeId, NodeVersion>>,
+    versions: Arc<Versions>,
 }
 
 /// A request to a node.
@@ -104,10 +102,10 @@ impl Reads {
     #[must_use]
     pub fn new(control: Control, timeout: Duration, concurrency: usize) -> Self {
         let inner = Inner {
+            versions: Versions::follow(control.clone()),
             control,
             upstream: Upstream::new(concurrency),
             timeout,
-            versions: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -156,9 +154,8 @@ impl Reads {
     /// The refusal of a client that asks for an unknown index. Whether it may know which indexes
     /// exist is a matter of its key, which a node judges.
     async fn no_such_index(&self, uid: &str, guard: &ReadGuard, caller: &Caller) -> HttpError {
-        if let Err(error) = miroir_core::id::IndexUid::parse(uid) {
-            let code = miroir_core::api_error::Code::InvalidIndexUid;
-            return miroir_core::api_error::ApiError::new(code, error.to_string()).into();
+        if let Err(error) = IndexUid::parse(uid) {
+            return ApiError::new(Code::InvalidIndexUid, error.to_string()).into();
         }
         if caller.authorization.is_some() {
             for node in guard.table.nodes.keys() {
@@ -215,20 +212,21 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Bytes, Fault> {
         let client = self.client(node)?;
-        let exchange = async {
+        let exchange = || {
             let left = deadline.saturating_duration_since(Instant::now());
             let client = client.with_timeout(left);
-            client
-                .raw(ask.method, ask.path, caller.headers(), ask.body)
-                .await
+            let headers = caller.headers();
+            async move { client.raw(ask.method, ask.path, headers, ask.body).await }
         };
-        let asked = self
-            .upstream()
-            .run(node, &client, exchange, fault::is_nodes_fault);
-        // The wait for a turn is bounded too, and says nothing about the node.
-        match tokio::time::timeout_at(deadline, asked).await {
-            Ok(result) => fault::judge(result).map(|answer| answer.body),
-            Err(_) => Err(Fault::Failed("no answer in time".to_owned())),
+        let upstream = self.upstream();
+        match upstream
+            .run((node, &client), deadline, exchange, fault::is_nodes_fault)
+            .await
+        {
+            Some(result) => fault::judge(result).map(|answer| answer.body),
+            None => Err(Fault::Failed(
+                "too many reads are under way on it".to_owned(),
+            )),
         }
     }
 
@@ -240,40 +238,12 @@ impl Reads {
             .ok_or_else(|| Fault::Failed("it is not part of the cluster".to_owned()))
     }
 
-    /// Whether the nodes of an index limit their totals to `maxTotalHits`.
-    async fn caps_totals(&self, scope: &Scope) -> bool {
-        let Some(node) = scope.route.holders().into_iter().next() else {
-            return true;
-        };
-        let version = self.version_of(node).await;
-        version.is_none_or(|version| version.pkg_version < UNCAPPED_TOTALS)
-    }
-
     /// The version of some node. `None` when none answers.
     pub async fn node_version(&self) -> Option<NodeVersion> {
-        for node in self.inner.control.table().nodes.keys() {
-            if let Some(version) = self.version_of(*node).await {
-                return Some(version);
-            }
+        let versions = &self.inner.versions;
+        if versions.any().is_none() {
+            versions.ask(&self.inner.control).await;
         }
-        None
-    }
-
-    /// Asked once: a node does not change its version without a restart of the cluster's operator.
-    async fn version_of(&self, node: NodeId) -> Option<NodeVersion> {
-        let versions = || {
-            self.inner
-                .versions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some(known) = versions().get(&node) {
-            return Some(known.clone());
-        }
-        let client = self.client(node).ok()?.with_timeout(VERSION_TIMEOUT);
-        let version: Result<NodeVersion, MeiliError> = client.version().await;
-        let version = version.ok()?;
-        versions().insert(node, version.clone());
-        Some(version)
+        versions.any()
     }
 }

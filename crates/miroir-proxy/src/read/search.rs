@@ -26,7 +26,7 @@ impl Reads {
     ) -> Result<String, HttpError> {
         let mut begun = self.begin(uid, caller).await?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
-        settings.caps_totals = self.caps_totals(&begun.scope).await;
+        settings.caps_totals = self.inner.versions.caps_totals();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
         begun.scope.key = search_key(uid, &sole)?;

@@ -6,19 +6,25 @@
 //! every document has is then counted exactly, and others are estimates.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use miroir_core::hidden_field;
+use miroir_core::id::IndexUid;
 use miroir_core::routing::IndexRoute;
 use miroir_core::search::Window;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::cover::Piece;
 use super::documents::total_of;
 use super::fault::Fault;
 use super::{Caller, DocumentsQuery, Reads};
 use crate::error::HttpError;
+
+/// How many indexes are counted at the same time for the statistics of the cluster.
+const INDEXES_AT_ONCE: usize = 8;
 
 /// One node's statistics of one index.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -143,9 +149,15 @@ impl Reads {
             // RFC 3339 in UTC sorts as text.
             last_update = last_update.max(node.last_update);
         }
-        let mut indexes = serde_json::Map::new();
-        for uid in guard.table.indexes.keys() {
-            match self.index_stats(uid.as_str()).await {
+        let uids: Vec<IndexUid> = guard.table.indexes.keys().cloned().collect();
+        let asked = uids.into_iter().map(|uid| async move {
+            let stats = self.index_stats(uid.as_str()).await;
+            (uid, stats)
+        });
+        let mut asked = stream::iter(asked).buffered(INDEXES_AT_ONCE);
+        let mut indexes = Map::new();
+        while let Some((uid, stats)) = asked.next().await {
+            match stats {
                 Ok(stats) => {
                     indexes.insert(uid.to_string(), stats);
                 }
@@ -166,7 +178,7 @@ impl Reads {
     ///
     /// # Errors
     /// 503 without a routing table.
-    pub fn indexes(&self) -> Result<Vec<std::sync::Arc<IndexRoute>>, HttpError> {
+    pub fn indexes(&self) -> Result<Vec<Arc<IndexRoute>>, HttpError> {
         Ok(self.guard()?.table.indexes.values().cloned().collect())
     }
 }

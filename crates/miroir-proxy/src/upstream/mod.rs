@@ -78,22 +78,27 @@ impl Upstream {
             .sum()
     }
 
-    /// Waits for its turn on the node, runs `request`, and learns from how it went.
-    /// `is_failure` tells an answer that speaks against the node from one that does not.
-    ///
-    /// # Errors
-    /// What `request` ends with.
-    pub async fn run<T>(
+    /// Waits for its turn on the node, runs `request`, and learns from how it went. `request` is made
+    /// once its turn has come; it must end by itself at `deadline`. `None` when no turn came by then,
+    /// which says nothing about the node. `is_failure` tells a result that speaks against the node
+    /// from one that does not.
+    pub async fn run<T, F>(
         &self,
-        id: NodeId,
-        client: &NodeClient,
-        request: impl Future<Output = Result<T, MeiliError>>,
+        (id, client): (NodeId, &NodeClient),
+        deadline: tokio::time::Instant,
+        request: impl FnOnce() -> F,
         is_failure: impl Fn(&Result<T, MeiliError>) -> bool,
-    ) -> Result<T, MeiliError> {
+    ) -> Option<Result<T, MeiliError>>
+    where
+        F: Future<Output = Result<T, MeiliError>>,
+    {
         let node = self.node(id);
-        let _turn = node.permits.acquire().await.ok();
+        let _turn = tokio::time::timeout_at(deadline, node.permits.acquire())
+            .await
+            .ok()?
+            .ok()?;
         let begun = Instant::now();
-        let result = request.await;
+        let result = request().await;
         let now = Instant::now();
         if is_failure(&result) {
             if node.with(Breaker::failed) {
@@ -103,7 +108,7 @@ impl Upstream {
         } else {
             node.with(|breaker| breaker.answered(now, now - begun));
         }
-        result
+        Some(result)
     }
 
     fn node(&self, id: NodeId) -> Arc<Node> {
@@ -149,6 +154,10 @@ mod tests {
         NodeClient::new(http, url, None).expect("loopback URL")
     }
 
+    fn soon() -> tokio::time::Instant {
+        tokio::time::Instant::now() + Duration::from_secs(10)
+    }
+
     #[tokio::test]
     async fn a_node_that_refuses_connections_goes_down_and_comes_back() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -159,10 +168,11 @@ mod tests {
         let upstream = Upstream::new(2);
         let node = client(&format!("http://{address}"));
         for _ in 0..3 {
+            let ask = || node.health();
             let result = upstream
-                .run(NodeId(1), &node, node.health(), Result::is_err)
+                .run((NodeId(1), &node), soon(), ask, Result::is_err)
                 .await;
-            assert!(result.is_err());
+            assert!(result.is_some_and(|result| result.is_err()));
         }
         assert_eq!(upstream.standing(NodeId(1)), Standing::Down);
         assert_eq!(
@@ -194,23 +204,21 @@ mod tests {
         let upstream = Upstream::new(1);
         let node = client("http://127.0.0.1:9");
         let (release, held) = tokio::sync::oneshot::channel::<()>();
-        let first = upstream.run(
-            NodeId(1),
-            &node,
-            async {
-                held.await.ok();
-                Ok(())
-            },
-            Result::is_err,
-        );
-        let second = upstream.run(NodeId(1), &node, async { Ok(()) }, Result::is_err);
+        let wait = async {
+            // Released by the test.
+            held.await.ok();
+            Ok(())
+        };
+        let one = (NodeId(1), &node);
+        let first = upstream.run(one, soon(), || wait, Result::is_err);
+        let second = upstream.run(one, soon(), || async { Ok(()) }, Result::is_err);
         tokio::pin!(first, second);
         assert!(futures::poll!(&mut first).is_pending());
         assert!(futures::poll!(&mut second).is_pending(), "one turn only");
         assert_eq!(upstream.in_flight(), 1);
         release.send(()).expect("the first waits");
-        first.await.expect("done");
-        second.await.expect("its turn now");
+        first.await.expect("its turn").expect("done");
+        second.await.expect("its turn now").expect("done");
         assert_eq!(upstream.in_flight(), 0);
     }
 }

@@ -176,6 +176,45 @@ async fn a_hanging_node_does_not_outlast_the_timeout() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_once_is_no_error() {
+    let asked = AtomicUsize::new(0);
+    let node = FakeNode::start(move |seen| {
+        let fails =
+            seen.path.contains("/search") && asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+        if fails {
+            error(500, "internal", "for a moment")
+        } else {
+            search_answer(seen, &[("a", 1)])
+        }
+    })
+    .await;
+    let proxy = Proxy::start(Layout::new(&[node.address]).shard(&[1]).build()).await;
+    for query in 0..3 {
+        let (status, body) = proxy.post(&path(), json!({"q": query.to_string()})).await;
+        assert_eq!(status, 200, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_is_soon_left_out() {
+    let a = FakeNode::start(|_| Answer::Hang).await;
+    let b = finds("b").await;
+    let layout = Layout::new(&[a.address, b.address]).shard(&[1, 2]);
+    let proxy = Proxy::with(layout.build(), Vec::new(), |c| c.search_timeout_ms = 600).await;
+    for query in 0..24 {
+        let (status, body) = proxy
+            .post(&path(), json!({"q": format!("query {query}")}))
+            .await;
+        assert_eq!(status, 200, "{body}");
+    }
+    let asked = a.seen("/search").len();
+    assert!(
+        (1..=3).contains(&asked),
+        "three silences in a row are enough: {asked}"
+    );
+}
+
+#[tokio::test]
 async fn an_index_that_no_node_has_yet_is_not_found() {
     let absent = |_: &Seen| error(404, "index_not_found", "Index `movies` not found.");
     let a = FakeNode::start(absent).await;
