@@ -6,6 +6,7 @@ use bytes::Bytes;
 use miroir_core::cluster::{NewTask, Rejection, Write};
 use miroir_core::hidden_field::scrub_message;
 use miroir_core::id::{NodeId, ShardId, TaskUid};
+use miroir_core::routing::IndexRoute;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -21,8 +22,15 @@ use crate::catalog::{CatalogError, ChangedSettings, RegisteredTask};
 impl Sequencer {
     /// Every part of the operation was sent and answered.
     pub(super) fn complete(&mut self, ticket: Ticket) {
-        let Some(op) = self.ops.get_mut(&ticket) else { return };
-        match op.verdict() {
+        let Some(op) = self.ops.get_mut(&ticket) else {
+            return;
+        };
+        let table = self.shared.control.table();
+        let route = table
+            .indexes
+            .get(&self.index)
+            .filter(|route| route.incarnation == self.incarnation);
+        match op.verdict(|shard, node| is_in_use(route.map(AsRef::as_ref), shard, node)) {
             Verdict::Register => {
                 let write = (op.task.clone(), op.missed().collect());
                 self.register(ticket, write);
@@ -35,8 +43,14 @@ impl Sequencer {
                 let reason = format!("too few copies took it: {why}");
                 self.end(ticket, Err(WriteError::held(reason)));
             }
-            Verdict::Partial { why, eject, doubtful } => {
-                op.answer(Err(WriteError::unknown(format!("too few copies took it: {why}"))));
+            Verdict::Partial {
+                why,
+                eject,
+                doubtful,
+            } => {
+                op.answer(Err(WriteError::unknown(format!(
+                    "too few copies took it: {why}"
+                ))));
                 if doubtful {
                     self.distrust("no copy of a shard is known to have a write that some may have");
                 } else if eject.is_empty() {
@@ -47,7 +61,10 @@ impl Sequencer {
                         "message": format!("The write is on some shards only: {why}."),
                         "code": "internal", "type": "system", "link": "",
                     });
-                    let task = NewTask { failure: Some(error), ..op.task.clone() };
+                    let task = NewTask {
+                        failure: Some(error),
+                        ..op.task.clone()
+                    };
                     self.register(ticket, (task, eject.into_iter().collect()));
                 }
             }
@@ -55,7 +72,9 @@ impl Sequencer {
     }
 
     fn register(&mut self, ticket: Ticket, (task, missed): (NewTask, Vec<(ShardId, NodeId)>)) {
-        let Some(op) = self.ops.get(&ticket) else { return };
+        let Some(op) = self.ops.get(&ticket) else {
+            return;
+        };
         let write = Write {
             uid: self.index.clone(),
             incarnation: self.incarnation,
@@ -63,28 +82,64 @@ impl Sequencer {
             task,
             missed,
         };
-        let item = Item { proxy: self.proxy, write, ticket, to: self.mailbox.clone() };
+        let item = Item {
+            proxy: self.proxy,
+            write,
+            ticket,
+            to: self.mailbox.clone(),
+        };
         if self.shared.registrar.send(item).is_err() {
-            self.end(ticket, Err(WriteError::unknown("this proxy is shutting down")));
+            self.end(
+                ticket,
+                Err(WriteError::unknown("this proxy is shutting down")),
+            );
         }
     }
 
     pub(super) fn on_registered(&mut self, ticket: Ticket, result: Result<TaskUid, Unregistered>) {
-        let Some(op) = self.ops.get(&ticket) else { return };
-        let nowhere = op.parts().is_empty() && !op.copies_differ();
+        let Some(op) = self.ops.get(&ticket) else {
+            return;
+        };
+        let nowhere = op.is_nowhere();
+        let table = self.shared.control.table();
+        let route = table
+            .indexes
+            .get(&self.index)
+            .filter(|route| route.incarnation == self.incarnation);
+        // Copies that readers do not use are compared before they are.
+        let differ =
+            op.copies_differ(|shard, node| is_in_use(route.map(AsRef::as_ref), shard, node));
         let answer = match result {
             Ok(task) => Ok(self.accepted(task, &op.task)),
-            Err(Unregistered::Rejected(Rejection::NotWriter { .. } | Rejection::OtherIncarnation(_))) if nowhere => {
-                Err(WriteError::Moved)
-            }
+            Err(Unregistered::Rejected(
+                Rejection::NotWriter { .. } | Rejection::OtherIncarnation(_),
+            )) if nowhere => Err(WriteError::Moved),
             Err(Unregistered::Rejected(rejection @ Rejection::TooFewInSync { .. })) => {
-                if op.copies_differ() {
-                    self.distrust("copies differ and too few are in sync to take the others out of use");
+                if differ {
+                    self.distrust(
+                        "copies differ and too few are in sync to take the others out of use",
+                    );
                 }
                 Err(WriteError::unknown(rejection.to_string()))
             }
-            Err(Unregistered::Rejected(rejection)) => Err(WriteError::unknown(rejection.to_string())),
-            Err(Unregistered::Lost) => Err(WriteError::unknown("this proxy stopped being the index's writer")),
+            Err(Unregistered::Unacceptable(detail)) => {
+                if differ {
+                    self.distrust("copies differ and the coordinators cannot be told which");
+                }
+                tracing::error!(index = %self.index, detail, "a write cannot be registered");
+                let reason = "the coordinators cannot register the write";
+                Err(if nowhere {
+                    WriteError::held(reason)
+                } else {
+                    WriteError::unknown(reason)
+                })
+            }
+            Err(Unregistered::Rejected(rejection)) => {
+                Err(WriteError::unknown(rejection.to_string()))
+            }
+            Err(Unregistered::Lost) => Err(WriteError::unknown(
+                "this proxy stopped being the index's writer",
+            )),
         };
         self.end(ticket, answer);
     }
@@ -114,8 +169,12 @@ impl Sequencer {
 
     /// Has new settings committed. Later writes of the index wait for it.
     pub(super) fn commit_settings(&mut self, ticket: Ticket) {
-        let Some(op) = self.ops.get(&ticket) else { return };
-        let Work::Settings(change) = &op.work else { return };
+        let Some(op) = self.ops.get(&ticket) else {
+            return;
+        };
+        let Work::Settings(change) = &op.work else {
+            return;
+        };
         let desired = match self.provisioning.changed(change) {
             Ok(desired) => desired,
             Err(error) => {
@@ -128,9 +187,15 @@ impl Sequencer {
         let (task, mailbox) = (op.task.clone(), self.mailbox.clone());
         tokio::spawn(async move {
             let id = Uuid::now_v7();
-            let result = catalog.change_settings(id, (&uid, incarnation), proxy, &desired, &task).await;
+            let result = catalog
+                .change_settings(id, (&uid, incarnation), proxy, &desired, &task)
+                .await;
             // A sequencer that ended has answered its clients already.
-            let _ = mailbox.send(Message::Committed { ticket, desired, result });
+            let _ = mailbox.send(Message::Committed {
+                ticket,
+                desired,
+                result,
+            });
         });
     }
 
@@ -140,13 +205,18 @@ impl Sequencer {
         desired: Value,
         result: Result<ChangedSettings, CatalogError>,
     ) {
-        let Some(op) = self.ops.get(&ticket) else { return };
-        let Work::Settings(change) = &op.work else { return };
+        let Some(op) = self.ops.get(&ticket) else {
+            return;
+        };
+        let Work::Settings(change) = &op.work else {
+            return;
+        };
         let change: SettingsChange = change.clone();
         let answer = match result {
             Ok(changed) => {
                 let accepted = self.accepted(changed.task, &op.task);
-                self.provisioning.committed(changed.version, changed.task, desired, &change);
+                self.provisioning
+                    .committed(changed.version, changed.task, desired, &change);
                 if let Some(route) = self.own_route(&self.shared.control.table()) {
                     self.ask_all(&route);
                 }
@@ -160,19 +230,29 @@ impl Sequencer {
 
     /// Has the index deleted. Everything before is registered; everything after waits.
     pub(super) fn delete_index(&mut self, ticket: Ticket) {
-        let Some(op) = self.ops.get(&ticket) else { return };
+        let Some(op) = self.ops.get(&ticket) else {
+            return;
+        };
         let catalog = self.shared.catalog.within(self.shared.config.hold);
         let (uid, incarnation, proxy) = (self.index.clone(), self.incarnation, self.proxy);
         let (task, mailbox) = (op.task.clone(), self.mailbox.clone());
         tokio::spawn(async move {
-            let result = catalog.delete_index(Uuid::now_v7(), (&uid, incarnation), proxy, &task).await;
+            let result = catalog
+                .delete_index(Uuid::now_v7(), (&uid, incarnation), proxy, &task)
+                .await;
             // A sequencer that ended has answered its clients already.
             let _ = mailbox.send(Message::Deleted { ticket, result });
         });
     }
 
-    pub(super) fn on_deleted(&mut self, ticket: Ticket, result: Result<RegisteredTask, CatalogError>) {
-        let Some(op) = self.ops.get(&ticket) else { return };
+    pub(super) fn on_deleted(
+        &mut self,
+        ticket: Ticket,
+        result: Result<RegisteredTask, CatalogError>,
+    ) {
+        let Some(op) = self.ops.get(&ticket) else {
+            return;
+        };
         let answer = match result {
             Ok(deleted) => {
                 self.ended = true;
@@ -190,8 +270,12 @@ pub(super) fn uncommitted(error: &CatalogError) -> WriteError {
     match error {
         CatalogError::Rejected(rejection) if is_elsewhere(rejection) => WriteError::Moved,
         CatalogError::Rejected(rejection) => WriteError::held(rejection.to_string()),
-        CatalogError::NoLeader { .. } => WriteError::held("no coordinator leads, or none can be reached"),
-        CatalogError::Unknown { .. } => WriteError::unknown("the coordinators did not answer in time"),
+        CatalogError::NoLeader { .. } => {
+            WriteError::held("no coordinator leads, or none can be reached")
+        }
+        CatalogError::Unknown { .. } => {
+            WriteError::unknown("the coordinators did not answer in time")
+        }
         CatalogError::Protocol { detail } => {
             tracing::error!(detail, "a command to the coordinators failed");
             WriteError::held("the coordinators do not understand this proxy")
@@ -218,10 +302,25 @@ fn passed_on(refusal: &Refusal) -> WriteError {
     let body = json!({
         "message": scrub_message(&error.message), "code": error.code, "type": error.kind, "link": error.link,
     });
-    WriteError::Answer { status: refusal.status, retry_after_s: None, body: Bytes::from(body.to_string()) }
+    WriteError::Answer {
+        status: refusal.status,
+        retry_after_s: None,
+        body: Bytes::from(body.to_string()),
+    }
+}
+
+/// Whether readers may use the copy, as far as is known.
+fn is_in_use(route: Option<&IndexRoute>, shard: ShardId, node: NodeId) -> bool {
+    let Some(shard) = route.and_then(|route| route.shard(shard)) else {
+        return true;
+    };
+    let mut copies = shard.replicas.iter();
+    copies.any(|copy| copy.node == node && copy.state.is_readable())
 }
 
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

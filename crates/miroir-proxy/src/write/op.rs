@@ -57,8 +57,8 @@ pub(super) struct Op {
     pub(super) work: Work,
     pub(super) task: NewTask,
     pub(super) arrived: Instant,
-    /// Whether a fence or the lease kept it waiting.
-    pub(super) held: bool,
+    /// Which round of its sequencer it came in.
+    pub(super) round: u64,
     /// Whether nothing of it waits in the queue any more.
     pub(super) all_sent: bool,
     answer: Option<oneshot::Sender<Result<Accepted, WriteError>>>,
@@ -74,12 +74,12 @@ pub(super) struct Op {
 }
 
 impl Op {
-    pub(super) fn new(submission: Submission) -> Self {
+    pub(super) fn new(submission: Submission, round: u64) -> Self {
         Self {
             work: submission.work,
             task: submission.task,
             arrived: submission.arrived,
-            held: false,
+            round,
             all_sent: false,
             answer: Some(submission.answer),
             chunks: Vec::new(),
@@ -108,8 +108,17 @@ impl Op {
     }
 
     /// Notes that the parts of `shards` go out in `requests` requests. Returns the number of the chunk.
-    pub(super) fn sent(&mut self, guard: &Arc<WriteGuard>, shards: Vec<ShardId>, requests: usize) -> usize {
-        self.chunks.push(Chunk { guard: Some(Arc::clone(guard)), shards, unanswered: requests });
+    pub(super) fn sent(
+        &mut self,
+        guard: &Arc<WriteGuard>,
+        shards: Vec<ShardId>,
+        requests: usize,
+    ) -> usize {
+        self.chunks.push(Chunk {
+            guard: Some(Arc::clone(guard)),
+            shards,
+            unanswered: requests,
+        });
         self.chunks.len() - 1
     }
 
@@ -124,7 +133,11 @@ impl Op {
         match settled {
             Settled::Enqueued(node_task) => {
                 self.took.extend(copies);
-                self.parts.push(TaskPart { node, node_task, counts: request.counts });
+                self.parts.push(TaskPart {
+                    node,
+                    node_task,
+                    counts: request.counts,
+                });
             }
             Settled::Refused(refusal) => {
                 self.missed.extend(copies);
@@ -159,12 +172,17 @@ impl Op {
         self.all_sent && self.chunks.iter().all(|chunk| chunk.unanswered == 0)
     }
 
-    /// What the answers amount to.
-    pub(super) fn verdict(&self) -> Verdict {
+    /// What the answers amount to. `in_use` tells the copies that readers may use; the others are compared with
+    /// one of these before they are read.
+    pub(super) fn verdict(&self, in_use: impl Fn(ShardId, NodeId) -> bool) -> Verdict {
         if self.missed.is_empty() {
             return Verdict::Register;
         }
-        let why = || self.why.clone().unwrap_or_else(|| "a node refused it".to_owned());
+        let why = || {
+            self.why
+                .clone()
+                .unwrap_or_else(|| "a node refused it".to_owned())
+        };
         if self.took.is_empty() && self.maybe.is_empty() {
             let all_refused = self.why.is_none();
             return match self.refusals.first() {
@@ -182,15 +200,45 @@ impl Op {
         }
         Verdict::Partial {
             why: why(),
-            eject: self.missed.iter().filter(|(shard, _)| has_taker(*shard)).copied().collect(),
-            doubtful: self.maybe.iter().any(|(shard, _)| !has_taker(*shard) && copies.get(shard) > Some(&1)),
+            eject: self
+                .missed
+                .iter()
+                .filter(|(shard, _)| has_taker(*shard))
+                .copied()
+                .collect(),
+            doubtful: self.maybe.iter().any(|(shard, node)| {
+                !has_taker(*shard)
+                    && in_use(*shard, *node)
+                    && self.another_missed(*shard, *node, &in_use)
+            }),
         }
     }
 
-    /// Whether copies would differ if `missed` ones stayed in use.
-    pub(super) fn copies_differ(&self) -> bool {
-        let on_some = !self.took.is_empty() || !self.maybe.is_empty();
-        on_some && !self.missed.is_empty()
+    /// Whether copies that are `in_use` would differ if those that missed it stayed so.
+    pub(super) fn copies_differ(&self, in_use: impl Fn(ShardId, NodeId) -> bool) -> bool {
+        let mut some = self.took.union(&self.maybe);
+        some.any(|(shard, node)| {
+            in_use(*shard, *node) && self.another_missed(*shard, *node, &in_use)
+        })
+    }
+
+    /// Whether a copy of the shard that is `in_use` has missed it, other than the one at `node`.
+    fn another_missed(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+        in_use: impl Fn(ShardId, NodeId) -> bool,
+    ) -> bool {
+        let mut others = self
+            .missed
+            .iter()
+            .filter(|(s, n)| (*s, *n) != (shard, node));
+        others.any(|(s, n)| *s == shard && in_use(*s, *n))
+    }
+
+    /// Whether certainly no copy has it.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.parts.is_empty() && self.maybe.is_empty()
     }
 
     /// The nodes' shares, for the registration.
@@ -211,17 +259,32 @@ mod tests {
     use miroir_meili::NodeError;
     use serde_json::Value;
 
+    /// A copy that is being made, and is not read.
+    const TARGET: NodeId = NodeId(9);
+
     fn op() -> (Op, oneshot::Receiver<Result<Accepted, WriteError>>) {
         let (answer, receiver) = oneshot::channel();
         let task = super::super::tasks::deletion_of_all();
         let active = Active::default();
         let arrived = Instant::now();
-        let submission = Submission { work: Work::Filter(None), task, arrived, answer, room: None, active };
-        (Op::new(submission), receiver)
+        let submission = Submission {
+            work: Work::Filter(None),
+            task,
+            arrived,
+            answer,
+            room: None,
+            active,
+        };
+        (Op::new(submission, 0), receiver)
     }
 
     fn request(shards: &[u16]) -> NodeRequest {
-        let settings = SettingsVersion { version: 1, full: Value::Null, patch: None, embedders: false };
+        let settings = SettingsVersion {
+            version: 1,
+            full: Value::Null,
+            patch: None,
+            embedders: false,
+        };
         NodeRequest {
             ticket: 1,
             chunk: 0,
@@ -238,12 +301,20 @@ mod tests {
     }
 
     fn missed(maybe_applied: bool) -> Settled {
-        Settled::Missed { why: "down".to_owned(), maybe_applied }
+        Settled::Missed {
+            why: "down".to_owned(),
+            maybe_applied,
+        }
     }
 
     fn refused() -> Settled {
         let text = |text: &str| text.to_owned();
-        let error = NodeError { message: text("no"), code: text("bad"), kind: text("x"), link: text("") };
+        let error = NodeError {
+            message: text("no"),
+            code: text("bad"),
+            kind: text("x"),
+            link: text(""),
+        };
         Settled::Refused(Refusal { status: 400, error })
     }
 
@@ -253,11 +324,16 @@ mod tests {
         for (node, shards, settled) in answers {
             op.answered(NodeId(node), &request(shards), settled);
         }
-        match op.verdict() {
-            Verdict::Register => format!("register, missed {:?}", op.missed().map(|(s, n)| (s.0, n.0)).collect::<Vec<_>>()),
+        match op.verdict(|_, node| node != TARGET) {
+            Verdict::Register => format!(
+                "register, missed {:?}",
+                op.missed().map(|(s, n)| (s.0, n.0)).collect::<Vec<_>>()
+            ),
             Verdict::Refused(refusal) => format!("refused {}", refusal.status),
             Verdict::NotApplied(_) => "not applied".to_owned(),
-            Verdict::Partial { eject, doubtful, .. } => {
+            Verdict::Partial {
+                eject, doubtful, ..
+            } => {
                 let eject: Vec<_> = eject.iter().map(|(s, n)| (s.0, n.0)).collect();
                 format!("partial, eject {eject:?}, doubtful {doubtful}")
             }
@@ -270,23 +346,84 @@ mod tests {
         let s0: &[u16] = &[0];
         let s1: &[u16] = &[1];
         let table = [
-            (vec![(1, s01, took()), (2, s01, took())], "register, missed []"),
-            (vec![(1, s01, took()), (2, s0, missed(false)), (3, s1, took())], "register, missed [(0, 2)]"),
-            (vec![(1, s01, took()), (2, s01, missed(true))], "register, missed [(0, 2), (1, 2)]"),
-            (vec![(1, s01, took()), (2, s0, refused())], "register, missed [(0, 2)]"),
-            (vec![(1, s01, refused()), (2, s01, refused())], "refused 400"),
-            (vec![(1, s01, refused()), (2, s01, missed(false))], "not applied"),
-            (vec![(1, s01, missed(false))], "not applied"),
-            (vec![(1, s0, missed(true))], "partial, eject [], doubtful false"),
-            (vec![(1, s0, missed(true)), (2, s0, missed(false))], "partial, eject [], doubtful true"),
             (
-                vec![(1, s0, took()), (2, s01, missed(false)), (3, s1, missed(false))],
+                vec![(1, s01, took()), (2, s01, took())],
+                "register, missed []",
+            ),
+            (
+                vec![(1, s01, took()), (2, s0, missed(false)), (3, s1, took())],
+                "register, missed [(0, 2)]",
+            ),
+            (
+                vec![(1, s01, took()), (2, s01, missed(true))],
+                "register, missed [(0, 2), (1, 2)]",
+            ),
+            (
+                vec![(1, s01, took()), (2, s0, refused())],
+                "register, missed [(0, 2)]",
+            ),
+            (
+                vec![(1, s01, refused()), (2, s01, refused())],
+                "refused 400",
+            ),
+            (
+                vec![(1, s01, refused()), (2, s01, missed(false))],
+                "not applied",
+            ),
+            (vec![(1, s01, missed(false))], "not applied"),
+            (
+                vec![(1, s0, missed(true))],
+                "partial, eject [], doubtful false",
+            ),
+            (
+                vec![(1, s0, missed(true)), (2, s0, missed(false))],
+                "partial, eject [], doubtful true",
+            ),
+            (
+                vec![(1, s0, missed(true)), (9, s0, missed(false))],
+                "partial, eject [], doubtful false",
+            ),
+            (
+                vec![(1, s0, missed(false)), (9, s0, missed(true))],
+                "partial, eject [], doubtful false",
+            ),
+            (
+                vec![
+                    (1, s0, took()),
+                    (2, s01, missed(false)),
+                    (3, s1, missed(false)),
+                ],
                 "partial, eject [(0, 2)], doubtful false",
             ),
         ];
         for (answers, expected) in table {
             let shown = format!("{answers:?}");
             assert_eq!(verdict(answers), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn only_copies_in_use_can_differ() {
+        let table = [
+            (vec![(1, took()), (2, missed(false))], true),
+            (vec![(1, missed(true)), (2, missed(false))], true),
+            (vec![(1, missed(true)), (2, missed(true))], true),
+            (vec![(1, missed(true))], false),
+            (vec![(1, missed(false)), (9, took())], false),
+            (vec![(1, took()), (9, missed(false))], false),
+            (vec![(1, missed(true)), (9, missed(true))], false),
+        ];
+        for (answers, expected) in table {
+            let (mut op, _receiver) = op();
+            let shown = format!("{answers:?}");
+            for (node, settled) in answers {
+                op.answered(NodeId(node), &request(&[0]), settled);
+            }
+            assert_eq!(
+                op.copies_differ(|_, node| node != TARGET),
+                expected,
+                "{shown}"
+            );
         }
     }
 }

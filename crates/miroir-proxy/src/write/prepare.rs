@@ -19,6 +19,8 @@ use super::tasks;
 
 /// Bodies above this are read on a thread of their own, so that they do not hold up other requests.
 const LARGE_BODY_BYTES: usize = 64 << 10;
+/// The longest filter to delete by. The coordinators keep it in the task, and their commands are bounded.
+const FILTER_BYTES_MAX: usize = 64 << 10;
 
 /// A change of settings that a client asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +70,11 @@ pub(super) struct Prepared {
 
 impl Prepared {
     fn new(work: Work, task: NewTask) -> Self {
-        Self { work, task, new_key: None }
+        Self {
+            work,
+            task,
+            new_key: None,
+        }
     }
 }
 
@@ -78,10 +84,13 @@ impl Work {
         match self {
             Self::Nothing => None,
             Self::Documents(documents) => {
-                let shards: BTreeSet<ShardId> = documents.split.shards().into_iter().map(ShardId).collect();
+                let shards: BTreeSet<ShardId> =
+                    documents.split.shards().into_iter().map(ShardId).collect();
                 (!shards.is_empty()).then_some(Scope::Shards(shards))
             }
-            Self::Ids(ids) => (!ids.is_empty()).then(|| Scope::Shards(ids.keys().copied().collect())),
+            Self::Ids(ids) => {
+                (!ids.is_empty()).then(|| Scope::Shards(ids.keys().copied().collect()))
+            }
             Self::Filter(_) => Some(Scope::All),
             Self::Settings(_) => Some(Scope::Step),
             Self::DeleteIndex => Some(Scope::Alone),
@@ -107,7 +116,8 @@ pub(super) fn check(operation: &Operation) -> Result<(), ApiError> {
 
 /// [`check`], on another thread when the body is large.
 pub(super) async fn check_apart(operation: &Operation) -> Result<(), ApiError> {
-    let large = matches!(operation, Operation::AddDocuments(add) if add.body.len() > LARGE_BODY_BYTES);
+    let large =
+        matches!(operation, Operation::AddDocuments(add) if add.body.len() > LARGE_BODY_BYTES);
     if large {
         let operation = operation.clone();
         apart(move || check(&operation)).await
@@ -124,18 +134,27 @@ fn check_filter(filter: &Value) -> Result<(), ApiError> {
         let message = "Sending an empty filter is forbidden.";
         return Err(ApiError::new(Code::InvalidDocumentFilter, message));
     }
+    if filter.to_string().len() > FILTER_BYTES_MAX {
+        let message = format!("The filter is longer than {FILTER_BYTES_MAX} bytes.");
+        return Err(ApiError::new(Code::InvalidDocumentFilter, message));
+    }
     hidden_field::check_filter(filter, Code::InvalidDocumentFilter)?;
-    hidden_field::and_filter(Some(filter), "").map(drop).map_err(|error| ApiError {
-        code: Code::InvalidDocumentFilter,
-        ..error
-    })
+    hidden_field::and_filter(Some(filter), "")
+        .map(drop)
+        .map_err(|error| ApiError {
+            code: Code::InvalidDocumentFilter,
+            ..error
+        })
 }
 
 /// Reads an operation on an index that exists.
 ///
 /// # Errors
 /// The 400 that Meilisearch would answer. What makes only the task fail is in the task.
-pub(super) async fn prepare(operation: &Operation, route: &IndexRoute) -> Result<Prepared, ApiError> {
+pub(super) async fn prepare(
+    operation: &Operation,
+    route: &IndexRoute,
+) -> Result<Prepared, ApiError> {
     let shard_count = route.shard_count();
     Ok(match operation {
         Operation::AddDocuments(add) => {
@@ -147,25 +166,33 @@ pub(super) async fn prepare(operation: &Operation, route: &IndexRoute) -> Result
                 addition(&add, key.as_deref(), shard_count)?
             }
         }
-        Operation::DeleteOne { id } => {
-            Prepared::new(by_ids(std::slice::from_ref(id), shard_count), tasks::deletion_by_ids(1))
-        }
+        Operation::DeleteOne { id } => Prepared::new(
+            by_ids(std::slice::from_ref(id), shard_count),
+            tasks::deletion_by_ids(1),
+        ),
         Operation::DeleteBatch { body } => {
             let ids = parse_delete_batch(body)?;
             Prepared::new(by_ids(&ids, shard_count), tasks::deletion_by_ids(ids.len()))
         }
         Operation::DeleteByFilter { filter } => {
             check_filter(filter)?;
-            Prepared::new(Work::Filter(Some(filter.clone())), tasks::deletion_by_filter(filter))
+            Prepared::new(
+                Work::Filter(Some(filter.clone())),
+                tasks::deletion_by_filter(filter),
+            )
         }
         Operation::DeleteAll => Prepared::new(Work::Filter(None), tasks::deletion_of_all()),
         Operation::Settings { patch } => {
             settings::validate(patch)?;
-            Prepared::new(Work::Settings(SettingsChange::Patch(patch.clone())), tasks::settings(patch))
+            Prepared::new(
+                Work::Settings(SettingsChange::Patch(patch.clone())),
+                tasks::settings(patch),
+            )
         }
-        Operation::ResetSettings => {
-            Prepared::new(Work::Settings(SettingsChange::Reset), tasks::settings(&json!({})))
-        }
+        Operation::ResetSettings => Prepared::new(
+            Work::Settings(SettingsChange::Reset),
+            tasks::settings(&json!({})),
+        ),
         Operation::DeleteIndex => Prepared::new(Work::DeleteIndex, tasks::index_deletion()),
         // Both are commands to the catalog and reach no node.
         Operation::CreateIndex { primary_key } => {
@@ -179,10 +206,19 @@ pub(super) async fn prepare(operation: &Operation, route: &IndexRoute) -> Result
 
 fn by_ids(ids: &[String], shard_count: u16) -> Work {
     let parts = split_ids(ids, shard_count);
-    Work::Ids(parts.into_iter().map(|(shard, ids)| (ShardId(shard), ids)).collect())
+    Work::Ids(
+        parts
+            .into_iter()
+            .map(|(shard, ids)| (ShardId(shard), ids))
+            .collect(),
+    )
 }
 
-fn addition(add: &AddDocuments, of_index: Option<&str>, shard_count: u16) -> Result<Prepared, ApiError> {
+fn addition(
+    add: &AddDocuments,
+    of_index: Option<&str>,
+    shard_count: u16,
+) -> Result<Prepared, ApiError> {
     let batch = Batch::parse(&add.body, add.content_type)?;
     let received = batch.len();
     let task = |distinct| tasks::addition(received, distinct, add.custom_metadata.clone());
@@ -196,7 +232,10 @@ fn addition(add: &AddDocuments, of_index: Option<&str>, shard_count: u16) -> Res
         Err(error) => return Ok(fails(&error)),
         Ok(split) => split,
     };
-    let by_itself = split.documents().iter().any(|document| document.has_geo || document.has_vectors);
+    let by_itself = split
+        .documents()
+        .iter()
+        .any(|document| document.has_geo || document.has_vectors);
     let task = task(split.distinct_ids());
     let documents = Documents {
         split,
@@ -206,7 +245,11 @@ fn addition(add: &AddDocuments, of_index: Option<&str>, shard_count: u16) -> Res
         may_be_grouped: !by_itself && !add.skip_creation,
     };
     let new_key = of_index.is_none().then_some(primary_key);
-    Ok(Prepared { work: Work::Documents(Arc::new(documents)), task, new_key })
+    Ok(Prepared {
+        work: Work::Documents(Arc::new(documents)),
+        task,
+        new_key,
+    })
 }
 
 async fn apart<T: Send + 'static>(
@@ -214,7 +257,10 @@ async fn apart<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     match tokio::task::spawn_blocking(read).await {
         Ok(result) => result,
-        Err(error) => Err(ApiError::new(Code::Internal, format!("reading the request body failed: {error}"))),
+        Err(error) => Err(ApiError::new(
+            Code::Internal,
+            format!("reading the request body failed: {error}"),
+        )),
     }
 }
 
@@ -226,8 +272,14 @@ impl Documents {
 
     /// The size of that body, in bytes.
     pub(super) fn bytes(&self, shards: &BTreeSet<ShardId>) -> usize {
-        let documents = self.split.documents().iter().filter(|d| shards.contains(&ShardId(d.shard)));
-        documents.map(|document| self.split.json(document).len() + 1).sum()
+        let documents = self
+            .split
+            .documents()
+            .iter()
+            .filter(|d| shards.contains(&ShardId(d.shard)));
+        documents
+            .map(|document| self.split.json(document).len() + 1)
+            .sum()
     }
 }
 
@@ -256,14 +308,25 @@ mod tests {
 
     #[tokio::test]
     async fn one_bad_document_of_a_thousand_fails_the_task_and_nothing_is_to_be_done() {
-        let mut documents: Vec<Value> = (0..1000).map(|n| json!({ "id": n, "t": "x".repeat(100) })).collect();
+        let mut documents: Vec<Value> = (0..1000)
+            .map(|n| json!({ "id": n, "t": "x".repeat(100) }))
+            .collect();
         documents[637]["id"] = json!("six three seven");
         let prepared = prepared(&add(&json!(documents).to_string(), None), None).await;
         assert!(prepared.work.scope().is_none());
-        assert_eq!(prepared.new_key, None, "a failed batch must not fix the primary key");
+        assert_eq!(
+            prepared.new_key, None,
+            "a failed batch must not fix the primary key"
+        );
         let failure = prepared.task.failure.expect("failed");
         assert_eq!(failure["code"], "invalid_document_id");
-        assert!(failure["message"].as_str().expect("text").contains("six three seven"), "{failure}");
+        assert!(
+            failure["message"]
+                .as_str()
+                .expect("text")
+                .contains("six three seven"),
+            "{failure}"
+        );
         assert_eq!(prepared.task.details["receivedDocuments"], 1000);
     }
 
@@ -275,15 +338,26 @@ mod tests {
             (None, Some("sku"), Ok((Some("sku"), 2))),
             (Some("sku"), None, Ok((None, 2))),
             (Some("sku"), Some("sku"), Ok((None, 2))),
-            (Some("sku"), Some("id"), Err("index_primary_key_already_exists")),
+            (
+                Some("sku"),
+                Some("id"),
+                Err("index_primary_key_already_exists"),
+            ),
         ];
         for (of_index, parameter, expected) in table {
             let prepared = prepared(&add(body, parameter), of_index).await;
             let got = match &prepared.task.failure {
                 Some(failure) => Err(failure["code"].as_str().expect("a code")),
-                None => Ok((prepared.new_key.as_deref(), prepared.task.details["_distinct"].as_u64().expect("n"))),
+                None => Ok((
+                    prepared.new_key.as_deref(),
+                    prepared.task.details["_distinct"].as_u64().expect("n"),
+                )),
             };
-            assert_eq!(got, expected.map(|(key, n): (_, u64)| (key, n)), "{of_index:?} {parameter:?}");
+            assert_eq!(
+                got,
+                expected.map(|(key, n): (_, u64)| (key, n)),
+                "{of_index:?} {parameter:?}"
+            );
             assert_eq!(prepared.task.custom_metadata.as_deref(), Some("mine"));
         }
         let empty = prepared(&add("[]", None), None).await;
@@ -296,12 +370,42 @@ mod tests {
         let table = [
             (add("", None), "missing_payload"),
             (add("[{", None), "malformed_payload"),
-            (Operation::DeleteBatch { body: Bytes::from_static(b"{}") }, "bad_request"),
-            (Operation::DeleteByFilter { filter: json!("_miroir_shard = 1") }, "invalid_document_filter"),
-            (Operation::DeleteByFilter { filter: json!(" ") }, "invalid_document_filter"),
-            (Operation::DeleteByFilter { filter: json!([]) }, "invalid_document_filter"),
-            (Operation::DeleteByFilter { filter: json!({}) }, "invalid_document_filter"),
-            (Operation::Settings { patch: json!({ "stopWords": 1 }) }, "invalid_settings_stop_words"),
+            (
+                Operation::DeleteBatch {
+                    body: Bytes::from_static(b"{}"),
+                },
+                "bad_request",
+            ),
+            (
+                Operation::DeleteByFilter {
+                    filter: json!("_miroir_shard = 1"),
+                },
+                "invalid_document_filter",
+            ),
+            (
+                Operation::DeleteByFilter { filter: json!(" ") },
+                "invalid_document_filter",
+            ),
+            (
+                Operation::DeleteByFilter { filter: json!([]) },
+                "invalid_document_filter",
+            ),
+            (
+                Operation::DeleteByFilter { filter: json!({}) },
+                "invalid_document_filter",
+            ),
+            (
+                Operation::DeleteByFilter {
+                    filter: json!(format!("a IN [{}1]", "1,".repeat(40 << 10))),
+                },
+                "invalid_document_filter",
+            ),
+            (
+                Operation::Settings {
+                    patch: json!({ "stopWords": 1 }),
+                },
+                "invalid_settings_stop_words",
+            ),
         ];
         for (operation, code) in table {
             let at_once = check_apart(&operation).await.expect_err(code);
@@ -312,9 +416,13 @@ mod tests {
 
     #[tokio::test]
     async fn deletions_are_split_by_shard() {
-        let batch = Operation::DeleteBatch { body: Bytes::from_static(b"[1, \"2\", 3]") };
+        let batch = Operation::DeleteBatch {
+            body: Bytes::from_static(b"[1, \"2\", 3]"),
+        };
         let prepared = prepared(&batch, Some("id")).await;
-        let Work::Ids(ids) = &prepared.work else { panic!("{:?}", prepared.work) };
+        let Work::Ids(ids) = &prepared.work else {
+            panic!("{:?}", prepared.work)
+        };
         let mut all: Vec<&String> = ids.values().flatten().collect();
         all.sort();
         assert_eq!(all, ["1", "2", "3"]);
@@ -323,10 +431,16 @@ mod tests {
 
     #[tokio::test]
     async fn documents_that_nodes_check_by_themselves_are_not_grouped() {
-        let table = [(r#"{"id":1}"#, true), (r#"{"id":1,"_geo":null}"#, false), (r#"{"id":1,"_vectors":{}}"#, false)];
+        let table = [
+            (r#"{"id":1}"#, true),
+            (r#"{"id":1,"_geo":null}"#, false),
+            (r#"{"id":1,"_vectors":{}}"#, false),
+        ];
         for (body, expected) in table {
             let prepared = prepared(&add(body, None), Some("id")).await;
-            let Work::Documents(documents) = &prepared.work else { panic!("{body}") };
+            let Work::Documents(documents) = &prepared.work else {
+                panic!("{body}")
+            };
             assert_eq!(documents.may_be_grouped, expected, "{body}");
         }
     }
