@@ -32,8 +32,8 @@ use crate::catalog::{Coordinators, CoordinatorsError};
 use dirty::DirtyReports;
 use inflight::{InFlight, Kind, Slot};
 pub use lease::Lease;
-use nodes::NodePools;
 pub use nodes::NodePool;
+use nodes::NodePools;
 
 /// What the control session needs to know.
 #[derive(Debug, Clone)]
@@ -84,7 +84,9 @@ pub enum ReadsOver {
     #[error("the proxy has no routing table yet; no coordinator leads, or none can be reached")]
     NoTable,
     /// The last contact was too long ago.
-    #[error("the proxy had no contact with the coordinators for too long to know where documents are")]
+    #[error(
+        "the proxy had no contact with the coordinators for too long to know where documents are"
+    )]
     NoContact,
 }
 
@@ -168,8 +170,11 @@ struct Link {
 /// [`ControlError`] for a configuration that cannot work; an unreachable coordinator is no error.
 pub fn spawn(config: ControlConfig, shutdown: CancellationToken) -> Result<Control, ControlError> {
     let coordinators = Coordinators::new(&config.endpoints, &config.cluster_token)?;
-    let pools =
-        NodePools::new(config.node_master_key.clone(), config.node_connect_timeout, config.node_timeout)?;
+    let pools = NodePools::new(
+        config.node_master_key.clone(),
+        config.node_connect_timeout,
+        config.node_timeout,
+    )?;
     let shared = Arc::new(Shared {
         instance: Mutex::new(config.instance.clone()),
         resigned: Notify::new(),
@@ -207,7 +212,11 @@ impl Control {
     /// # Errors
     /// [`ReadsOver`] when the table is too old to be trusted, or there is none.
     pub fn begin_read(&self) -> Result<ReadGuard, ReadsOver> {
-        let reads = *self.shared.reads_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let reads = *self
+            .shared
+            .reads_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let (table, slot) = self.shared.in_flight.begin(Kind::Read);
         match reads {
             None => Err(ReadsOver::NoTable),
@@ -221,18 +230,24 @@ impl Control {
     /// # Errors
     /// [`LeaseOver`]: hold the write until [`lease`](Self::lease) changes.
     pub fn begin_write(&self) -> Result<WriteGuard, LeaseOver> {
-        let lease = self.valid_lease().ok_or(LeaseOver)?;
+        // Counted first: whoever takes the lease away and sees no write under way must be sure that none begins.
         let (table, slot) = self.shared.in_flight.begin(Kind::Write);
+        let lease = self.valid_lease().ok_or(LeaseOver)?;
         if table.epoch == Epoch(0) {
             return Err(LeaseOver);
         }
-        Ok(WriteGuard { table, proxy: lease.proxy(), _slot: slot })
+        Ok(WriteGuard {
+            table,
+            proxy: lease.proxy(),
+            _slot: slot,
+        })
     }
 
     /// Whether a node may be sent a write, by this proxy as `proxy`, right now. Asked before every request.
     #[must_use]
     pub fn may_write(&self, proxy: ProxyId) -> bool {
-        self.valid_lease().is_some_and(|lease| lease.proxy() == proxy)
+        self.valid_lease()
+            .is_some_and(|lease| lease.proxy() == proxy)
     }
 
     /// The lease, present and future. `None` before the first session.
@@ -251,26 +266,40 @@ impl Control {
     /// How long nodes may still be sent writes; zero once the lease is over.
     #[must_use]
     pub fn lease_left(&self) -> Duration {
-        self.shared.lease.borrow().map_or(Duration::ZERO, |lease| lease.left(Instant::now()))
+        self.shared
+            .lease
+            .borrow()
+            .map_or(Duration::ZERO, |lease| lease.left(Instant::now()))
     }
 
     /// Waits until the table is of `epoch` or later; false when `deadline` came first.
     pub async fn wait_epoch(&self, epoch: Epoch, deadline: Instant) -> bool {
-        self.wait_table(deadline, |table| table.epoch >= epoch).await
+        self.wait_table(deadline, |table| table.epoch >= epoch)
+            .await
     }
 
     /// Waits until the table is as wanted; false when `deadline` came first.
-    pub async fn wait_table(&self, deadline: Instant, wanted: impl FnMut(&RoutingTable) -> bool) -> bool {
+    pub async fn wait_table(
+        &self,
+        deadline: Instant,
+        wanted: impl FnMut(&RoutingTable) -> bool,
+    ) -> bool {
         let mut wanted = wanted;
         let mut tables = self.subscribe();
         let found = tables.wait_for(|table| wanted(table));
-        tokio::time::timeout_at(deadline.into(), found).await.is_ok_and(|found| found.is_ok())
+        tokio::time::timeout_at(deadline.into(), found)
+            .await
+            .is_ok_and(|found| found.is_ok())
     }
 
     /// Clients of the nodes of the present table.
     #[must_use]
     pub fn nodes(&self) -> NodePool {
-        self.shared.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Reports ids of documents that were written to the shard of a migration. Call it before the write's
@@ -291,7 +320,11 @@ impl Control {
         let ms = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let lease = *self.shared.lease.borrow();
         let link = *self.shared.link.borrow();
-        let reads_until = *self.shared.reads_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let reads_until = *self
+            .shared
+            .reads_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         ControlStatus {
             connected: link.connected,
             leader: self.shared.coordinators.leader(),
@@ -318,7 +351,11 @@ impl Control {
     /// Gives up being `proxy`, without a goodbye, and registers anew. For a writer that cannot tell whether
     /// copies are equal: once its lease has run out, the coordinators trust one copy of each shard it wrote.
     pub fn resign(&self, proxy: ProxyId) {
-        let mut instance = self.shared.instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut instance = self
+            .shared
+            .instance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.proxy_id() == Some(proxy) {
             *instance = Uuid::new_v4().to_string();
             self.shared.lease.send_replace(None);
@@ -346,9 +383,24 @@ impl Shared {
         if *present != instance {
             return false;
         }
-        *self.reads_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease.reads_until());
+        *self
+            .reads_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(lease.reads_until());
         self.lease.send_replace(Some(lease));
         true
+    }
+
+    /// Takes back the lease that `proxy` has, at once: no write begins, and nodes are sent none.
+    fn revoke(&self, proxy: ProxyId) {
+        let of_it = |lease: &Lease| lease.proxy() == proxy;
+        self.lease.send_if_modified(|lease| {
+            let revoked = lease.as_ref().is_some_and(of_it);
+            if revoked {
+                *lease = None;
+            }
+            revoked
+        });
     }
 
     /// Goes over to `table` if it is newer than the one in use.
@@ -358,7 +410,11 @@ impl Shared {
             return;
         }
         if !present.cluster_id.is_empty() && present.cluster_id != table.cluster_id {
-            tracing::error!(was = present.cluster_id, is = table.cluster_id, "the coordinators belong to another cluster");
+            tracing::error!(
+                was = present.cluster_id,
+                is = table.cluster_id,
+                "the coordinators belong to another cluster"
+            );
         }
         {
             let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);

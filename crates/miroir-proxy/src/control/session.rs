@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use miroir_core::id::{Epoch, ProxyId};
+use miroir_core::routing::RoutingTable;
 use miroir_proto::v1::coordinator_message::Message as FromLeader;
 use miroir_proto::v1::proxy_message::Message as ToLeader;
 use miroir_proto::v1::routing_client::RoutingClient;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::Shared;
 use super::acks::Acks;
@@ -59,6 +60,9 @@ enum End {
     /// The proxy gave its identity up.
     #[error("resigned")]
     Resigned,
+    /// The coordinators gave this proxy up.
+    #[error("the coordinators gave this proxy up: {0}")]
+    Lost(String),
     /// The proxy said goodbye.
     #[error("goodbye")]
     Left,
@@ -112,7 +116,11 @@ async fn one_session(
     };
     let opened = opened.unwrap_or_else(|_| {
         let detail = format!("{endpoint} did not answer in time");
-        Err(refused(shared, endpoint, &Status::deadline_exceeded(detail)))
+        Err(refused(
+            shared,
+            endpoint,
+            &Status::deadline_exceeded(detail),
+        ))
     });
     let mut session = match opened {
         Ok(session) => session,
@@ -126,9 +134,17 @@ async fn one_session(
         Ok(never) => match never {},
         Err(end) => end,
     };
-    if !matches!(end, End::Gap(_) | End::Behind(_) | End::Resigned) {
+    if matches!(end, End::Lost(_)) {
+        shared.revoke(session.lease.proxy());
+    }
+    if !matches!(
+        end,
+        End::Gap(_) | End::Behind(_) | End::Resigned | End::Lost(_)
+    ) {
         // Whoever broke off may lead no more; the others are asked first.
-        shared.coordinators.learn(endpoint, &Status::unavailable(end.to_string()));
+        shared
+            .coordinators
+            .learn(endpoint, &Status::unavailable(end.to_string()));
     }
     end
 }
@@ -153,20 +169,28 @@ struct Session<'a> {
     follower: Follower,
     acks: Acks,
     heard: Instant,
+    /// Whether a table of this session had this proxy.
+    listed: bool,
     /// The leader's epoch that has not come yet, and since when.
     awaited: Option<(Epoch, Instant)>,
 }
 
 /// Connects, says hello and waits for welcome and table.
 async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End> {
-    let channel = shared.coordinators.connect(endpoint).await.map_err(|detail| {
-        refused(shared, endpoint, &Status::unavailable(detail))
-    })?;
+    let channel = shared
+        .coordinators
+        .connect(endpoint)
+        .await
+        .map_err(|detail| refused(shared, endpoint, &Status::unavailable(detail)))?;
     let mut client = RoutingClient::new(channel).max_decoding_message_size(TABLE_BYTES_MAX);
     let (outbound, messages) = mpsc::channel(32);
     let mut request = Request::new(ReceiverStream::new(messages));
     shared.coordinators.authorize(&mut request);
-    let instance = shared.instance.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let instance = shared
+        .instance
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let hello = v1::Hello {
         instance: instance.clone(),
         name: shared.config.name.clone(),
@@ -175,26 +199,47 @@ async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End
     };
     let sent = Instant::now();
     // The channel is empty and its other end is in `request`: this neither waits nor fails.
-    let _ = outbound.try_send(ProxyMessage { message: Some(ToLeader::Hello(hello)) });
+    let _ = outbound.try_send(ProxyMessage {
+        message: Some(ToLeader::Hello(hello)),
+    });
     let answer = client.session(request).await;
-    let mut inbound = answer.map_err(|status| refused(shared, endpoint, &status))?.into_inner();
+    let mut inbound = answer
+        .map_err(|status| refused(shared, endpoint, &status))?
+        .into_inner();
 
-    let welcome = match next(&mut inbound).await.map_err(|status| refused(shared, endpoint, &status))? {
+    let welcome = match next(&mut inbound)
+        .await
+        .map_err(|status| refused(shared, endpoint, &status))?
+    {
         FromLeader::Welcome(welcome) => welcome,
         other @ (FromLeader::Table(_) | FromLeader::Delta(_) | FromLeader::Renewed(_)) => {
-            return Err(End::Broken(format!("{} came before the welcome", name_of(&other))));
+            return Err(End::Broken(format!(
+                "{} came before the welcome",
+                name_of(&other)
+            )));
         }
     };
     let lease_length = Duration::from_millis(welcome.lease_ms.into());
     let static_reads = Duration::from_millis(welcome.static_reads_ms).min(STATIC_READS_MAX);
     let lease = Lease::granted(ProxyId(welcome.proxy_id), sent, lease_length, static_reads);
     let mut follower = Follower::default();
-    match next(&mut inbound).await.map_err(|status| refused(shared, endpoint, &status))? {
-        FromLeader::Table(table) => shared.publish(follower.whole(table)?),
-        other @ (FromLeader::Welcome(_) | FromLeader::Delta(_) | FromLeader::Renewed(_)) => {
-            return Err(End::Broken(format!("{} came before the first table", name_of(&other))));
+    let listed = match next(&mut inbound)
+        .await
+        .map_err(|status| refused(shared, endpoint, &status))?
+    {
+        FromLeader::Table(table) => {
+            let table = follower.whole(table)?;
+            let listed = table.proxies.contains_key(&lease.proxy());
+            shared.publish(table);
+            listed
         }
-    }
+        other @ (FromLeader::Welcome(_) | FromLeader::Delta(_) | FromLeader::Renewed(_)) => {
+            return Err(End::Broken(format!(
+                "{} came before the first table",
+                name_of(&other)
+            )));
+        }
+    };
     let before = shared.lease.borrow().map(|lease| lease.proxy());
     if before.is_some_and(|before| before != lease.proxy()) {
         tracing::warn!(?before, is = %lease.proxy(), "the coordinators had given this proxy up");
@@ -213,17 +258,28 @@ async fn open<'a>(shared: &'a Shared, endpoint: &str) -> Result<Session<'a>, End
         follower,
         acks: Acks::default(),
         heard: Instant::now(),
+        listed,
         awaited: None,
     })
 }
 
 async fn next(inbound: &mut Streaming<v1::CoordinatorMessage>) -> Result<FromLeader, Status> {
     match inbound.message().await? {
-        Some(v1::CoordinatorMessage { message: Some(message) }) => Ok(message),
-        Some(v1::CoordinatorMessage { message: None }) => {
-            Err(Status::internal("a message of a kind that this proxy does not know"))
-        }
+        Some(v1::CoordinatorMessage {
+            message: Some(message),
+        }) => Ok(message),
+        Some(v1::CoordinatorMessage { message: None }) => Err(Status::internal(
+            "a message of a kind that this proxy does not know",
+        )),
         None => Err(Status::unavailable("the leader ended the stream")),
+    }
+}
+
+fn ended_by(status: &Status) -> End {
+    let why = status.message().to_owned();
+    match status.code() {
+        Code::Aborted => End::Lost(why),
+        _ => End::Broken(why),
     }
 }
 
@@ -241,7 +297,8 @@ impl Session<'_> {
     async fn keep(&mut self, shutdown: &CancellationToken) -> Result<Infallible, End> {
         let shared = self.shared;
         let stall = self.lease_length * 3 / 4;
-        let mut renew = tokio::time::interval((self.lease_length / 4).max(Duration::from_millis(1)));
+        let mut renew =
+            tokio::time::interval((self.lease_length / 4).max(Duration::from_millis(1)));
         renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut flush_at: Option<Instant> = None;
         let mut leave_by: Option<Instant> = None;
@@ -250,7 +307,7 @@ impl Session<'_> {
             let far = Instant::now() + Duration::from_secs(3600);
             tokio::select! {
                 message = next(&mut self.inbound) => {
-                    let message = message.map_err(|status| End::Broken(status.message().to_owned()))?;
+                    let message = message.map_err(|status| ended_by(&status))?;
                     self.on_message(message)?;
                 }
                 _ = renew.tick() => {
@@ -279,11 +336,30 @@ impl Session<'_> {
         self.heard = now;
         match message {
             // A table may always begin anew; a second welcome says nothing new.
-            FromLeader::Table(table) => self.shared.publish(self.follower.whole(table)?),
-            FromLeader::Delta(delta) => self.shared.publish(self.follower.change(delta)?),
+            FromLeader::Table(table) => {
+                let table = self.follower.whole(table)?;
+                self.follow(table)?;
+            }
+            FromLeader::Delta(delta) => {
+                let table = self.follower.change(delta)?;
+                self.follow(table)?;
+            }
             FromLeader::Renewed(renewed) => self.on_renewed(&renewed, now)?,
             FromLeader::Welcome(_) => {}
         }
+        Ok(())
+    }
+
+    /// Goes over to `table`, unless it says that this proxy is lost: another one may write its indexes by now.
+    fn follow(&mut self, table: Arc<RoutingTable>) -> Result<(), End> {
+        let proxy = self.lease.proxy();
+        let listed = table.proxies.contains_key(&proxy);
+        if self.listed && !listed {
+            self.shared.revoke(proxy);
+            return Err(End::Lost(format!("{proxy} is not in the table any more")));
+        }
+        self.listed = listed;
+        self.shared.publish(table);
         Ok(())
     }
 
@@ -297,7 +373,9 @@ impl Session<'_> {
         }
         let behind = |epoch: Epoch| self.follower.epoch() < Some(epoch);
         match self.awaited.filter(|(epoch, _)| behind(*epoch)) {
-            Some((epoch, since)) if now.saturating_duration_since(since) > GAP_GRACE => Err(End::Behind(epoch)),
+            Some((epoch, since)) if now.saturating_duration_since(since) > GAP_GRACE => {
+                Err(End::Behind(epoch))
+            }
             Some(_) => Ok(()),
             None => {
                 let newest = Epoch(renewed.epoch);
@@ -311,7 +389,9 @@ impl Session<'_> {
     async fn acknowledge(&mut self) -> Result<(), End> {
         // Drained first, reports second: a write reports before it ends, so its ids are among them.
         let drained = self.shared.in_flight.drained();
-        let Some(ack) = self.acks.due(drained) else { return Ok(()) };
+        let Some(ack) = self.acks.due(drained) else {
+            return Ok(());
+        };
         self.report().await?;
         self.send(ToLeader::Ack(ack)).await
     }
@@ -324,7 +404,9 @@ impl Session<'_> {
     }
 
     async fn send(&self, message: ToLeader) -> Result<(), End> {
-        let sending = self.outbound.send(ProxyMessage { message: Some(message) });
+        let sending = self.outbound.send(ProxyMessage {
+            message: Some(message),
+        });
         match timeout(self.lease_length, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Broken("the connection is closed".to_owned())),
@@ -334,6 +416,16 @@ impl Session<'_> {
 
     /// Says goodbye and waits until the leader has heard it.
     async fn leave(&mut self) -> Result<Infallible, End> {
+        // Whoever is to write next must not meet a write that begins now.
+        self.shared.revoke(self.lease.proxy());
+        let in_flight = &self.shared.in_flight;
+        let drained = async {
+            while !in_flight.no_writes() {
+                in_flight.moved().await;
+            }
+        };
+        // What is still under way then is reported below.
+        let _ = timeout(FAREWELL, drained).await;
         self.report().await?;
         self.acknowledge().await?;
         if !self.shared.in_flight.no_writes() {
