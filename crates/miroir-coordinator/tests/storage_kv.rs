@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use miroir_coordinator::storage::kv::{Batch, Kv};
+use miroir_coordinator::storage::layout::ROW_BYTES_MAX;
 use miroir_coordinator::storage::memory::MemoryDisk;
 use miroir_coordinator::storage::sled::SledKv;
 use proptest::prelude::*;
@@ -139,13 +140,21 @@ fn a_second_process_is_refused_while_the_first_runs() {
 fn rows_of_the_largest_size_stay_out_of_unsynced_files() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let kv = SledKv::open(dir.path()).expect("opens");
-    for at in 0..400_u64 {
+    let put = |at: u64, bytes: usize| {
         let mut batch = Batch::new();
-        let row = vec![at as u8; miroir_coordinator::storage::layout::ROW_BYTES_MAX];
-        batch.put(at.to_be_bytes().to_vec(), row);
+        batch.put(at.to_be_bytes().to_vec(), vec![at as u8; bytes]);
         kv.apply(&batch).expect("healthy");
+        kv.sync().expect("healthy");
+    };
+    let unsynced_files = || {
+        let blobs = std::fs::read_dir(dir.path().join("sled/blobs"));
+        blobs.expect("sled made it").count()
+    };
+    for at in 0..400 {
+        put(at, ROW_BYTES_MAX);
     }
-    kv.sync().expect("healthy");
-    let blobs = std::fs::read_dir(dir.path().join("sled/blobs")).expect("sled made it");
-    assert_eq!(blobs.count(), 0);
+    assert_eq!(unsynced_files(), 0);
+    // What the limit is there for.
+    put(400, 2 << 20);
+    assert!(unsynced_files() > 0);
 }

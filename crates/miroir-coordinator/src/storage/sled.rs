@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fs4::fs_std::FileExt;
 
@@ -143,7 +144,29 @@ fn delete_unfinished_snapshots(data_dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How long the remains of a closed database may hold on to its file.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+
+/// Opens the database. We hold the directory's lock, so a file that is still locked belongs
+/// to a database closed in this process a moment ago: sled's background threads let go of
+/// it some milliseconds after it was dropped.
 fn open_database(data_dir: &Path) -> Result<sled::Db, StoreError> {
+    let deadline = Instant::now() + CLOSING_MAX;
+    loop {
+        match try_open(data_dir) {
+            Ok(db) => return Ok(db),
+            Err(sled::Error::Io(e)) if is_locked(&e) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(sled::Error::Io(e)) => return Err(StoreError::io("open", data_dir, &e)),
+            Err(e) => {
+                return Err(StoreError::corrupt(data_dir.display().to_string(), e));
+            }
+        }
+    }
+}
+
+fn try_open(data_dir: &Path) -> sled::Result<sled::Db> {
     let config = sled::Config::new()
         .path(data_dir)
         .cache_capacity(CACHE_BYTES)
@@ -151,16 +174,13 @@ fn open_database(data_dir: &Path) -> Result<sled::Db, StoreError> {
         // sled reclaims space from its flusher thread; without one the file only grows.
         .flush_every_ms(Some(500));
     // sled asserts on some damaged files instead of returning an error.
-    let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-    match opened {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(sled::Error::Io(e))) => Err(StoreError::io("open", data_dir, &e)),
-        Ok(Err(e)) => Err(StoreError::corrupt(data_dir.display().to_string(), e)),
-        Err(panic) => Err(StoreError::corrupt(
-            data_dir.display().to_string(),
-            panic_text(panic.as_ref()),
-        )),
-    }
+    catch_unwind(AssertUnwindSafe(|| config.open()))
+        .unwrap_or_else(|panic| Err(sled::Error::ReportableBug(panic_text(panic.as_ref()))))
+}
+
+/// sled gives this error no kind of its own, only a text.
+fn is_locked(error: &std::io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
