@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use miroir_core::id::{IndexUid, NodeId, ProxyId};
+use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId};
 use miroir_core::settings;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::created::Created;
 use super::group::{self, Body, NodeRequest, SettingsVersion};
 use super::outcome::{Call, NodeLink, Settled};
 use super::stats::Histogram;
@@ -22,14 +23,17 @@ use crate::control::Control;
 pub(super) struct LaneContext {
     pub(super) control: Control,
     pub(super) index: IndexUid,
+    pub(super) incarnation: Incarnation,
     /// As whom this proxy writes. Once it is somebody else, the lanes are stopped.
     pub(super) proxy: ProxyId,
+    /// Whether this proxy is the index's first writer.
+    pub(super) created: Created,
     /// Begins the marks by which a lost request is found again.
     pub(super) mark_prefix: Arc<str>,
     pub(super) sequence: Arc<AtomicU64>,
     /// How long a node that does not answer is tried.
     pub(super) hold: Duration,
-    /// The longest a request can arrive after its connection is closed.
+    /// The longest a request can arrive after its connection is closed and the node answers.
     pub(super) late_request: Duration,
     pub(super) holds: Arc<Histogram>,
 }
@@ -37,7 +41,28 @@ pub(super) struct LaneContext {
 impl LaneContext {
     /// A mark that no other request of any proxy has.
     pub(super) fn next_mark(&self) -> String {
-        format!("{}:{}", self.mark_prefix, self.sequence.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "{}:{}",
+            self.mark_prefix,
+            self.sequence.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+
+    /// Completes once the index is known to have had no other writer; never if it had one.
+    pub(super) async fn is_first_writer(&self) {
+        let tenure = (self.index.clone(), self.incarnation, self.proxy);
+        self.created.is_noted(&tenure).await;
+    }
+
+    /// Completes once nodes must not be sent writes any more.
+    pub(super) async fn lease_over(&self) {
+        let mut lease = self.control.lease();
+        while self.control.may_write(self.proxy) {
+            tokio::select! {
+                () = tokio::time::sleep(self.control.lease_left()) => {}
+                changed = lease.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     /// Waits until nodes may be sent writes, and tells how long that took.
@@ -105,7 +130,12 @@ pub(super) async fn run(
     report: impl Fn(Report),
     stop: CancellationToken,
 ) {
-    let mut lane = Lane { link, report, settings: (settings, None), doubtful: false };
+    let mut lane = Lane {
+        link,
+        report,
+        settings: (settings, None),
+        doubtful: false,
+    };
     let mut waiting = VecDeque::new();
     loop {
         if waiting.is_empty() {
@@ -133,7 +163,10 @@ impl<R: Fn(Report)> Lane<R> {
     async fn carry_out(&mut self, group: Vec<NodeRequest>) {
         let Some(first) = group.first() else { return };
         let settled = match self.bring_settings(&first.settings).await {
-            Err(why) => Settled::Missed { why, maybe_applied: false },
+            Err(why) => Settled::Missed {
+                why,
+                maybe_applied: false,
+            },
             Ok(()) => match call(&group) {
                 Some(call) => self.settle(&call).await,
                 None => return,
@@ -148,13 +181,21 @@ impl<R: Fn(Report)> Lane<R> {
                 continue;
             }
             let request = Box::new(request);
-            (self.report)(Report::Answered { node: self.link.node, request, settled: settled.clone() });
+            (self.report)(Report::Answered {
+                node: self.link.node,
+                request,
+                settled: settled.clone(),
+            });
         }
     }
 
     async fn settle(&mut self, call: &Call) -> Settled {
         // Behind a request that the node did not take, each of the others would wait as long again.
-        let patience = if self.doubtful { Duration::ZERO } else { self.link.context.hold };
+        let patience = if self.doubtful {
+            Duration::ZERO
+        } else {
+            self.link.context.hold
+        };
         let settled = self.link.settle(call, patience).await;
         self.doubtful = matches!(settled, Settled::Missed { .. });
         settled
@@ -166,7 +207,11 @@ impl<R: Fn(Report)> Lane<R> {
         let (has, task) = self.settings;
         if has >= wanted.version {
             if let (true, Some(node_task)) = (has == wanted.version, task) {
-                (self.report)(Report::Settings { node, version: has, node_task });
+                (self.report)(Report::Settings {
+                    node,
+                    version: has,
+                    node_task,
+                });
             }
             return Ok(());
         }
@@ -177,7 +222,11 @@ impl<R: Fn(Report)> Lane<R> {
         match self.settle(&Call::Settings(body.clone())).await {
             Settled::Enqueued(node_task) => {
                 self.settings = (wanted.version, Some(node_task));
-                (self.report)(Report::Settings { node, version: wanted.version, node_task });
+                (self.report)(Report::Settings {
+                    node,
+                    version: wanted.version,
+                    node_task,
+                });
                 Ok(())
             }
             Settled::Refused(refusal) => {

@@ -6,6 +6,7 @@
 
 mod active;
 mod answers;
+mod created;
 mod dirty;
 mod error;
 mod finish;
@@ -39,14 +40,15 @@ use crate::catalog::Catalog;
 use crate::control::Control;
 use active::ActiveCount;
 use answers::Answers;
+use created::Created;
 pub use error::{Fate, WriteError};
-pub use forward::{FORWARDED_HEADER, MOVED_HEADER, REQUEST_ID_HEADER, TOKEN_HEADER};
 use forward::Forwarder;
+pub use forward::{FORWARDED_HEADER, MOVED_HEADER, REQUEST_ID_HEADER, TOKEN_HEADER};
 use hold::Budget;
 use registry::Registry;
 pub use request::{Accepted, AddDocuments, Mode, Operation, RawRequest, WriteRequest};
-pub use stats::HoldStats;
 use stats::Histogram;
+pub use stats::HoldStats;
 
 /// Bounds on writes.
 #[derive(Debug, Clone)]
@@ -57,7 +59,7 @@ pub struct WritesConfig {
     pub hold: Duration,
     /// How many bytes of writes are held; more wait outside, for as long.
     pub hold_bytes: usize,
-    /// The longest a request to a node can stay under way after its connection is closed.
+    /// The longest a request to a node can stay under way after its connection is closed and the node answers.
     pub late_request: Duration,
 }
 
@@ -98,6 +100,7 @@ struct Shared {
     registry: Registry,
     registrar: mpsc::UnboundedSender<registrar::Item>,
     answers: Answers,
+    created: Created,
     budget: Budget,
     active: ActiveCount,
     draining: AtomicBool,
@@ -112,14 +115,23 @@ impl Writes {
     ///
     /// # Errors
     /// [`MeiliError::Invalid`] when no HTTP client can be set up.
-    pub fn new(control: Control, catalog: Catalog, config: WritesConfig) -> Result<Self, MeiliError> {
+    pub fn new(
+        control: Control,
+        catalog: Catalog,
+        config: WritesConfig,
+    ) -> Result<Self, MeiliError> {
         const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
         let http = http_client(CONNECT_TIMEOUT)?;
         let timeout = route::answer_within(&config) + Duration::from_secs(5);
         let forwarder = Forwarder::new(http, config.cluster_token.clone(), timeout);
         let (registrar, items) = mpsc::unbounded_channel();
         tokio::spawn(registrar::run(catalog.clone(), control.clone(), items));
-        let short: String = control.instance().chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+        let short: String = control
+            .instance()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(12)
+            .collect();
         let shared = Arc::new(Shared {
             control,
             catalog,
@@ -127,6 +139,7 @@ impl Writes {
             registry: Registry::default(),
             registrar,
             answers: Answers::default(),
+            created: Created::new(),
             budget: Budget::new(config.hold_bytes),
             active: ActiveCount::new(),
             draining: AtomicBool::new(false),
@@ -155,7 +168,12 @@ impl Writes {
         let shared = Arc::clone(&self.shared);
         let answer = if request.forwarded {
             let id = request.request_id;
-            self.shared.answers.once(id, || Box::pin(async move { shared.carry_out(request).await })).await
+            self.shared
+                .answers
+                .once(id, || {
+                    Box::pin(async move { shared.carry_out(request).await })
+                })
+                .await
         } else {
             Box::pin(shared.carry_out(request)).await
         };
@@ -174,7 +192,10 @@ impl Writes {
     /// How long writes took.
     #[must_use]
     pub fn stats(&self) -> WriteStats {
-        WriteStats { held: self.shared.holds.stats(), answered: self.shared.answered.stats() }
+        WriteStats {
+            held: self.shared.holds.stats(),
+            answered: self.shared.answered.stats(),
+        }
     }
 
     /// Takes no more writes and waits until none is under way, at most `within`; false when some still are.

@@ -39,11 +39,21 @@ pub(super) enum Message {
     /// A lane's report.
     Lane(Report),
     /// The registrar's.
-    Registered { ticket: Ticket, result: Result<TaskUid, Unregistered> },
+    Registered {
+        ticket: Ticket,
+        result: Result<TaskUid, Unregistered>,
+    },
     /// Settings were committed, or refused.
-    Committed { ticket: Ticket, desired: Value, result: Result<ChangedSettings, CatalogError> },
+    Committed {
+        ticket: Ticket,
+        desired: Value,
+        result: Result<ChangedSettings, CatalogError>,
+    },
     /// The index was deleted, or not.
-    Deleted { ticket: Ticket, result: Result<RegisteredTask, CatalogError> },
+    Deleted {
+        ticket: Ticket,
+        result: Result<RegisteredTask, CatalogError>,
+    },
 }
 
 /// The task of one index.
@@ -62,12 +72,17 @@ pub(super) struct Sequencer {
     enqueued: mpsc::UnboundedSender<Enqueued>,
     stop: CancellationToken,
     last_ticket: Ticket,
+    round: u64,
     /// Lanes stop when the sequencer is gone, however it ends.
     _stop_guard: DropGuard,
 }
 
 /// Begins the sequencer of an index that `proxy`, this one, is the writer of.
-pub(super) fn spawn(shared: Arc<Shared>, route: &IndexRoute, proxy: ProxyId) -> mpsc::UnboundedSender<Message> {
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    route: &IndexRoute,
+    proxy: ProxyId,
+) -> mpsc::UnboundedSender<Message> {
     let (mailbox, inbox) = mpsc::unbounded_channel();
     let (enqueued, reports) = mpsc::unbounded_channel();
     let whose = (route.uid.clone(), route.incarnation, proxy);
@@ -88,6 +103,7 @@ pub(super) fn spawn(shared: Arc<Shared>, route: &IndexRoute, proxy: ProxyId) -> 
         _stop_guard: stop.clone().drop_guard(),
         stop,
         last_ticket: 0,
+        round: 0,
     };
     tokio::spawn(sequencer.run(inbox));
     mailbox
@@ -100,7 +116,7 @@ impl Sequencer {
         while self.pump() && !self.ended {
             let wake = self.next_wake();
             let far = Instant::now() + Duration::from_secs(3600);
-            let waits = self.ops.values().any(|op| !op.all_sent);
+            let waits = self.queue.waiting().next().is_some();
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(message) => self.on_message(message),
@@ -123,7 +139,11 @@ impl Sequencer {
             Message::Submit(submission) => self.submit(*submission),
             Message::Lane(report) => self.on_report(report),
             Message::Registered { ticket, result } => self.on_registered(ticket, result),
-            Message::Committed { ticket, desired, result } => self.on_committed(ticket, desired, result),
+            Message::Committed {
+                ticket,
+                desired,
+                result,
+            } => self.on_committed(ticket, desired, result),
             Message::Deleted { ticket, result } => self.on_deleted(ticket, result),
         }
     }
@@ -131,7 +151,7 @@ impl Sequencer {
     fn submit(&mut self, submission: Submission) {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        let mut op = Op::new(submission);
+        let mut op = Op::new(submission, self.round);
         match op.work.scope() {
             Some(scope) => {
                 self.queue.push(ticket, scope);
@@ -147,32 +167,36 @@ impl Sequencer {
 
     /// Sends what may go. False when the index is not this proxy's to write any more.
     fn pump(&mut self) -> bool {
+        self.round += 1;
         let control = self.shared.control.clone();
         if control.proxy_id() != Some(self.proxy) {
             return false;
         }
         let Ok(guard) = control.begin_write() else {
             // The lease is over. It may be renewed, or this proxy may find that it was given up.
-            self.ops.values_mut().filter(|op| !op.all_sent).for_each(|op| op.held = true);
             return self.own_route(&control.table()).is_some();
         };
-        let Some(route) = self.own_route(&guard.table) else { return false };
+        let Some(route) = self.own_route(&guard.table) else {
+            return false;
+        };
         self.provision(&route);
         let min_in_sync = guard.table.min_in_sync;
-        let quiet = self.ops.values().all(|op| !op.is_sent());
-        let ready = self.queue.take(|shard| plan::is_open(&route, shard, min_in_sync), quiet);
+        let quiet = || self.ops.values().all(|op| !op.is_sent());
+        let ready = self
+            .queue
+            .take(|shard| plan::is_open(&route, shard, min_in_sync), quiet);
         let guard = Arc::new(guard);
         for one in ready {
             self.send(one, &route, &guard);
         }
-        self.ops.values_mut().filter(|op| !op.all_sent).for_each(|op| op.held = true);
         true
     }
 
     /// The index's route, if this proxy is to write it by `table`.
     pub(super) fn own_route(&self, table: &RoutingTable) -> Option<Arc<IndexRoute>> {
         let route = table.indexes.get(&self.index)?;
-        (route.incarnation == self.incarnation && route.writer == Some(self.proxy)).then(|| Arc::clone(route))
+        (route.incarnation == self.incarnation && route.writer == Some(self.proxy))
+            .then(|| Arc::clone(route))
     }
 
     /// Asks nodes that lack the newest settings to take them. It is how an index comes to be on a node.
@@ -204,21 +228,28 @@ impl Sequencer {
     }
 
     fn send(&mut self, ready: Ready, route: &Arc<IndexRoute>, guard: &Arc<WriteGuard>) {
-        let Some(op) = self.ops.get_mut(&ready.ticket) else { return };
+        let Some(op) = self.ops.get_mut(&ready.ticket) else {
+            return;
+        };
         op.all_sent = ready.last;
-        if op.all_sent && op.held {
+        // What the round after its arrival did not send was held: by a fence, the lease, or others behind them.
+        if op.all_sent && op.round + 1 < self.round {
             self.shared.holds.record(op.arrived.elapsed());
         }
         match &op.work {
             Work::Settings(_) => self.commit_settings(ready.ticket),
             Work::DeleteIndex => self.delete_index(ready.ticket),
-            Work::Documents(_) | Work::Ids(_) | Work::Filter(_) => self.send_parts(ready, route, guard),
+            Work::Documents(_) | Work::Ids(_) | Work::Filter(_) => {
+                self.send_parts(ready, route, guard)
+            }
             Work::Nothing => {}
         }
     }
 
     fn send_parts(&mut self, ready: Ready, route: &Arc<IndexRoute>, guard: &Arc<WriteGuard>) {
-        let Some(op) = self.ops.get_mut(&ready.ticket) else { return };
+        let Some(op) = self.ops.get_mut(&ready.ticket) else {
+            return;
+        };
         let by_count = !matches!(op.work, Work::Documents(_));
         let shares = plan::shares(route, &ready.shards, by_count);
         let chunk = op.sent(guard, ready.shards, shares.len());
@@ -248,7 +279,9 @@ impl Sequencer {
             let context = LaneContext {
                 control: self.shared.control.clone(),
                 index: self.index.clone(),
+                incarnation: self.incarnation,
                 proxy: self.proxy,
+                created: self.shared.created.clone(),
                 mark_prefix: Arc::clone(&self.shared.mark_prefix),
                 sequence: Arc::clone(&self.shared.sequence),
                 hold: self.shared.config.hold,
@@ -261,7 +294,13 @@ impl Sequencer {
                 let _ = mailbox.send(Message::Lane(report));
             };
             let known = route.node_settings.get(&node).copied().unwrap_or(0);
-            tokio::spawn(lane::run(NodeLink::new(context, node), known, requests, report, self.stop.clone()));
+            tokio::spawn(lane::run(
+                NodeLink::new(context, node),
+                known,
+                requests,
+                report,
+                self.stop.clone(),
+            ));
             lane
         });
         // A lane ends only after this sequencer.
@@ -270,9 +309,17 @@ impl Sequencer {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Answered { node, request, settled } => {
-                let Some(op) = self.ops.get_mut(&request.ticket) else { return };
-                let Some((guard, shards)) = op.answered(node, &request, settled) else { return };
+            Report::Answered {
+                node,
+                request,
+                settled,
+            } => {
+                let Some(op) = self.ops.get_mut(&request.ticket) else {
+                    return;
+                };
+                let Some((guard, shards)) = op.answered(node, &request, settled) else {
+                    return;
+                };
                 if let Some(sent) = guard.table.indexes.get(&self.index) {
                     dirty::report(&self.shared.control, &op.work, &shards, sent);
                 }
@@ -281,10 +328,20 @@ impl Sequencer {
                     self.complete(request.ticket);
                 }
             }
-            Report::Settings { node, version, node_task } => {
-                let applied = miroir_core::cluster::AppliedSettings { node, version, node_task };
+            Report::Settings {
+                node,
+                version,
+                node_task,
+            } => {
+                let applied = miroir_core::cluster::AppliedSettings {
+                    node,
+                    version,
+                    node_task,
+                };
                 // The reporter ends only when the index is somebody else's, which the table will say too.
-                let _ = self.enqueued.send((applied, self.provisioning.task_of(version)));
+                let _ = self
+                    .enqueued
+                    .send((applied, self.provisioning.task_of(version)));
             }
             Report::SettingsMissed { node } => self.provisioning.missed(node, Instant::now()),
         }
@@ -295,7 +352,8 @@ impl Sequencer {
     fn expire(&mut self, now: Instant) {
         let hold = self.shared.config.hold;
         let over = |op: &Op| !op.is_sent() && now >= op.arrived + hold;
-        let expired: Vec<Ticket> = self.ops.iter().filter(|(_, op)| over(op)).map(|(ticket, _)| *ticket).collect();
+        let of = |ticket: &Ticket| self.ops.get(ticket).is_some_and(over);
+        let expired: Vec<Ticket> = self.queue.waiting().filter(of).collect();
         for ticket in expired {
             self.queue.cancel(ticket);
             if let Some(mut op) = self.ops.remove(&ticket) {
@@ -309,7 +367,9 @@ impl Sequencer {
         let control = &self.shared.control;
         let table = control.table();
         let reason = match self.own_route(&table) {
-            _ if control.lease_left().is_zero() => "no coordinator leads, or none can be reached".to_owned(),
+            _ if control.lease_left().is_zero() => {
+                "no coordinator leads, or none can be reached".to_owned()
+            }
             Some(route) => {
                 let closed = |shard: ShardId| !plan::is_open(&route, shard, table.min_in_sync);
                 let of_work = |shard: ShardId| match work.scope() {
@@ -317,9 +377,17 @@ impl Sequencer {
                     Some(_) | None => true,
                 };
                 let fenced = |shard: ShardId| route.shard(shard).is_some_and(|s| s.is_fenced());
-                match (0..route.shard_count()).map(ShardId).find(|shard| of_work(*shard) && closed(*shard)) {
-                    Some(shard) if fenced(shard) => format!("shard {shard} of `{}` is being moved", self.index),
-                    Some(shard) => format!("shard {shard} of `{}` has too few copies in sync", self.index),
+                match (0..route.shard_count())
+                    .map(ShardId)
+                    .find(|shard| of_work(*shard) && closed(*shard))
+                {
+                    Some(shard) if fenced(shard) => {
+                        format!("shard {shard} of `{}` is being moved", self.index)
+                    }
+                    Some(shard) => format!(
+                        "shard {shard} of `{}` has too few copies in sync",
+                        self.index
+                    ),
                     None => "earlier writes took too long".to_owned(),
                 }
             }
@@ -329,8 +397,11 @@ impl Sequencer {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        // Tickets are in order of arrival.
-        let oldest = self.ops.values().find(|op| !op.is_sent());
+        let mut waiting = self
+            .queue
+            .waiting()
+            .filter_map(|ticket| self.ops.get(&ticket));
+        let oldest = waiting.find(|op| !op.is_sent());
         let hold = oldest.map(|op| op.arrived + self.shared.config.hold);
         hold.into_iter().chain(self.provisioning.next_try()).min()
     }

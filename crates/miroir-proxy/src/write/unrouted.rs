@@ -56,7 +56,11 @@ impl Shared {
                     return Unrouted::Done(Err(error.into()));
                 }
                 let grace = deadline.min(Instant::now() + TABLE_GRACE);
-                if self.control.wait_table(grace, |table| table.indexes.contains_key(uid)).await {
+                if self
+                    .control
+                    .wait_table(grace, |table| table.indexes.contains_key(uid))
+                    .await
+                {
                     return Unrouted::Again;
                 }
                 let failed = tasks::failed(task_of(operation), &tasks::index_not_found(uid));
@@ -66,7 +70,11 @@ impl Shared {
     }
 
     async fn wait_for_index(&self, uid: &IndexUid, deadline: Instant) -> Unrouted {
-        if self.control.wait_table(deadline, |table| table.indexes.contains_key(uid)).await {
+        if self
+            .control
+            .wait_table(deadline, |table| table.indexes.contains_key(uid))
+            .await
+        {
             Unrouted::Again
         } else {
             Unrouted::Done(Err(WriteError::held("the routing table does not come")))
@@ -83,9 +91,14 @@ impl Shared {
         let task = tasks::creation(primary_key);
         match self.create(uid, primary_key, Some(&task), deadline).await {
             Ok(Some(uid_of_task)) => Ok(accepted(uid, uid_of_task, &task)),
-            Ok(None) => Err(WriteError::unknown("the coordinators gave the index's creation no task")),
+            Ok(None) => Err(WriteError::unknown(
+                "the coordinators gave the index's creation no task",
+            )),
             Err(Some(error)) => Err(error),
-            Err(None) => self.register(uid, &tasks::failed(task, &tasks::index_already_exists(uid))).await,
+            Err(None) => {
+                self.register(uid, &tasks::failed(task, &tasks::index_already_exists(uid)))
+                    .await
+            }
         }
     }
 
@@ -106,8 +119,16 @@ impl Shared {
             task: task.cloned(),
         };
         loop {
-            let error = match self.catalog_until(deadline).create_index(Uuid::now_v7(), &index).await {
+            let error = match self
+                .catalog_until(deadline)
+                .create_index(Uuid::now_v7(), &index)
+                .await
+            {
                 Ok(created) => {
+                    if let Some(proxy) = index.writer {
+                        let tenure = (uid.clone(), created.incarnation, proxy);
+                        self.created.note(tenure);
+                    }
                     let by = deadline.min(Instant::now() + OWN_TABLE);
                     self.control.wait_epoch(created.epoch, by).await;
                     return Ok(created.task);
@@ -117,7 +138,9 @@ impl Shared {
             match error.rejection() {
                 Some(Rejection::IndexExists(_)) => return Err(None),
                 // Nodes are deleting the index of that name that was there before.
-                Some(Rejection::IndexDeparting(_)) if Instant::now() + DEPARTING_PAUSE < deadline => {
+                Some(Rejection::IndexDeparting(_))
+                    if Instant::now() + DEPARTING_PAUSE < deadline =>
+                {
                     tokio::time::sleep(DEPARTING_PAUSE).await;
                 }
                 _ => return Err(Some(uncommitted(&error))),
@@ -142,16 +165,23 @@ impl Shared {
             return self.register(uid, &task).await;
         };
         let whose = (uid, route.incarnation);
-        let setting = self.catalog_until(deadline).set_primary_key(Uuid::now_v7(), whose, key, Some(&task)).await;
+        let setting = self
+            .catalog_until(deadline)
+            .set_primary_key(Uuid::now_v7(), whose, key, Some(&task))
+            .await;
         match setting {
             Ok(Some(uid_of_task)) => Ok(accepted(uid, uid_of_task, &task)),
-            Ok(None) => Err(WriteError::unknown("the coordinators gave the change no task")),
+            Ok(None) => Err(WriteError::unknown(
+                "the coordinators gave the change no task",
+            )),
             Err(error) => {
                 let failure: ApiError = match error.rejection() {
                     Some(Rejection::PrimaryKeyExists { primary_key, .. }) => {
                         tasks::primary_key_already_exists(primary_key)
                     }
-                    Some(Rejection::UnknownIndex(_) | Rejection::OtherIncarnation(_)) => tasks::index_not_found(uid),
+                    Some(Rejection::UnknownIndex(_) | Rejection::OtherIncarnation(_)) => {
+                        tasks::index_not_found(uid)
+                    }
                     _ => return Err(uncommitted(&error)),
                 };
                 self.register(uid, &tasks::failed(task, &failure)).await
@@ -171,7 +201,11 @@ impl Shared {
     /// The catalog, for a call that is to end by `deadline`.
     pub(super) fn catalog_until(&self, deadline: Instant) -> crate::catalog::Catalog {
         const LEAST: Duration = Duration::from_millis(100);
-        self.catalog.within(deadline.saturating_duration_since(Instant::now()).max(LEAST))
+        self.catalog.within(
+            deadline
+                .saturating_duration_since(Instant::now())
+                .max(LEAST),
+        )
     }
 }
 
