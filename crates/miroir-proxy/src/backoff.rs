@@ -15,7 +15,11 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Delays from about `first` to about `longest`.
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
+        Self {
+            first,
+            longest,
+            next: first,
+        }
     }
 
     /// The next delay: from half of the nominal one up to the whole, so that many clients of a restarted
@@ -42,7 +46,10 @@ mod tests {
         let mut backoff = Backoff::new(ms(10), ms(35));
         for nominal in [10, 20, 35, 35] {
             let delay = backoff.next_delay();
-            assert!(delay >= ms(nominal) / 2 && delay <= ms(nominal), "{delay:?} for {nominal}");
+            assert!(
+                delay >= ms(nominal) / 2 && delay <= ms(nominal),
+                "{delay:?} for {nominal}"
+            );
         }
         backoff.reset();
         assert!(backoff.next_delay() <= ms(10));

@@ -1,5 +1,6 @@
 //! One call, repeated over coordinators and elections until it is answered or its time is over.
 
+use std::error::Error;
 use std::time::Duration;
 
 use miroir_core::cluster::Rejection;
@@ -52,7 +53,9 @@ impl Catalog {
                     redirects += 1;
                     continue;
                 }
-                Err(Verdict::Redirected) => "coordinators name one another as the leader".to_owned(),
+                Err(Verdict::Redirected) => {
+                    "coordinators name one another as the leader".to_owned()
+                }
                 Err(Verdict::NotTaken(detail)) => detail,
                 Err(Verdict::Unknown(detail)) => {
                     unknown = Some(detail.clone());
@@ -83,7 +86,10 @@ impl Catalog {
         F: Fn(CatalogClient<Channel>, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
-        let channel = self.coordinators.channel(endpoint).map_err(|error| Verdict::NotTaken(error.to_string()))?;
+        let channel = self
+            .coordinators
+            .channel(endpoint)
+            .map_err(|error| Verdict::NotTaken(error.to_string()))?;
         let client = CatalogClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -97,8 +103,11 @@ impl Catalog {
             }
             Ok(Err(status)) => Err(self.judge(endpoint, &status)),
             Err(_) => {
-                self.coordinators.learn(endpoint, &Status::unavailable("no answer"));
-                Err(Verdict::Unknown(format!("{endpoint} did not answer in time")))
+                self.coordinators
+                    .learn(endpoint, &Status::unavailable("no answer"));
+                Err(Verdict::Unknown(format!(
+                    "{endpoint} did not answer in time"
+                )))
             }
         }
     }
@@ -109,19 +118,22 @@ impl Catalog {
         }
         let detail = format!("{endpoint}: {:?}: {}", status.code(), status.message());
         match status.code() {
-            // Only a coordinator itself knows that it took nothing; tonic reports a connection that broke
-            // after the request had left with the same code.
-            Code::Unavailable if status.metadata().contains_key(miroir_proto::LEADER_METADATA) => {
-                match self.coordinators.learn(endpoint, status) {
-                    true => Verdict::Redirected,
-                    false => Verdict::NotTaken(detail),
+            // A coordinator says so itself when it took nothing. A connection that broke has the same code,
+            // and a cause.
+            Code::Unavailable | Code::ResourceExhausted => {
+                let named = self.coordinators.learn(endpoint, status);
+                match status.source() {
+                    None if named => Verdict::Redirected,
+                    None => Verdict::NotTaken(detail),
+                    Some(cause) if refused_to_connect(cause) => Verdict::NotTaken(detail),
+                    Some(_) => Verdict::Unknown(detail),
                 }
             }
-            Code::Unavailable | Code::ResourceExhausted => {
-                self.coordinators.learn(endpoint, status);
-                if refused_to_connect(status) { Verdict::NotTaken(detail) } else { Verdict::Unknown(detail) }
-            }
-            Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted | Code::Internal => {
+            Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Aborted
+            | Code::Internal => {
                 self.coordinators.learn(endpoint, status);
                 Verdict::Unknown(detail)
             }
@@ -140,8 +152,8 @@ impl Catalog {
 }
 
 /// Whether the connection was never made, so that nothing was sent.
-fn refused_to_connect(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
+fn refused_to_connect(cause: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(cause);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             return io.kind() == std::io::ErrorKind::ConnectionRefused;
@@ -152,6 +164,10 @@ fn refused_to_connect(status: &Status) -> bool {
 }
 
 fn rejection(status: &Status) -> Option<Rejection> {
-    let bytes = status.metadata().get_bin(REJECTION_METADATA)?.to_bytes().ok()?;
+    let bytes = status
+        .metadata()
+        .get_bin(REJECTION_METADATA)?
+        .to_bytes()
+        .ok()?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -19,7 +19,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CoordinatorsError {
     /// No coordinator is configured.
-    #[error("no coordinator is configured; name at least one endpoint, such as http://127.0.0.1:7800")]
+    #[error(
+        "no coordinator is configured; name at least one endpoint, such as http://127.0.0.1:7800"
+    )]
     None,
     /// An address that is not one.
     #[error("coordinator endpoint `{endpoint}` is not of the form http://host:port: {detail}")]
@@ -30,7 +32,9 @@ pub enum CoordinatorsError {
         detail: String,
     },
     /// A token with characters that no header can carry.
-    #[error("the cluster token has characters that do not fit into a header; use visible ASCII characters")]
+    #[error(
+        "the cluster token has characters that do not fit into a header; use visible ASCII characters"
+    )]
     Token,
 }
 
@@ -72,7 +76,10 @@ impl Coordinators {
         if endpoints.is_empty() {
             return Err(CoordinatorsError::None);
         }
-        let endpoints: Vec<String> = endpoints.iter().map(|endpoint| with_scheme(endpoint)).collect();
+        let endpoints: Vec<String> = endpoints
+            .iter()
+            .map(|endpoint| with_scheme(endpoint))
+            .collect();
         for endpoint in &endpoints {
             prepare(endpoint)?;
         }
@@ -85,8 +92,14 @@ impl Coordinators {
                 Some(value)
             }
         };
-        let shared = Shared { endpoints, authorization, known: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            endpoints,
+            authorization,
+            known: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Whom to ask: the leader if it is known, else the coordinators in turn.
@@ -115,7 +128,10 @@ impl Coordinators {
 
     /// Learns from a refusal of `endpoint`: true when it named another coordinator as the leader.
     pub(crate) fn learn(&self, endpoint: &str, status: &Status) -> bool {
-        let named = status.metadata().get(LEADER_METADATA).and_then(|value| value.to_str().ok());
+        let named = status
+            .metadata()
+            .get(LEADER_METADATA)
+            .and_then(|value| value.to_str().ok());
         let named = named.filter(|named| !named.is_empty()).map(with_scheme);
         let mut known = self.known();
         match named {
@@ -152,13 +168,18 @@ impl Coordinators {
     /// Puts the cluster token on a request.
     pub(crate) fn authorize<T>(&self, request: &mut Request<T>) {
         if let Some(value) = &self.shared.authorization {
-            request.metadata_mut().insert("authorization", value.clone());
+            request
+                .metadata_mut()
+                .insert("authorization", value.clone());
         }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         // Every change is a single assignment, so a panic elsewhere leaves nothing half done.
-        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,8 +192,12 @@ fn with_scheme(endpoint: &str) -> String {
 }
 
 fn prepare(endpoint: &str) -> Result<Endpoint, CoordinatorsError> {
-    let wrong = |detail: String| CoordinatorsError::Endpoint { endpoint: endpoint.to_owned(), detail };
-    let parsed = Endpoint::from_shared(endpoint.to_owned()).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |detail: String| CoordinatorsError::Endpoint {
+        endpoint: endpoint.to_owned(),
+        detail,
+    };
+    let parsed =
+        Endpoint::from_shared(endpoint.to_owned()).map_err(|error| wrong(error.to_string()))?;
     if parsed.uri().scheme_str() != Some("http") || parsed.uri().authority().is_none() {
         return Err(wrong("only plain http is supported".to_owned()));
     }
@@ -206,7 +231,9 @@ mod tests {
 
     fn naming(leader: &str) -> Status {
         let mut status = Status::unavailable("not the leader");
-        status.metadata_mut().insert(LEADER_METADATA, leader.parse().expect("ASCII"));
+        status
+            .metadata_mut()
+            .insert(LEADER_METADATA, leader.parse().expect("ASCII"));
         status
     }
 
@@ -214,14 +241,20 @@ mod tests {
     fn without_a_leader_all_are_asked_in_turn() {
         let three = coordinators(&["http://a:1", "b:2", "http://c:3/"]).expect("valid");
         let asked: Vec<String> = (0..4).map(|_| three.choose()).collect();
-        assert_eq!(asked, ["http://a:1", "http://b:2", "http://c:3", "http://a:1"]);
+        assert_eq!(
+            asked,
+            ["http://a:1", "http://b:2", "http://c:3", "http://a:1"]
+        );
     }
 
     #[test]
     fn a_named_leader_is_asked_until_it_refuses() {
         let two = coordinators(&["http://a:1", "http://b:2"]).expect("valid");
         assert!(two.learn("http://a:1", &naming("z:9")));
-        assert_eq!((two.choose().as_str(), two.choose().as_str()), ("http://z:9", "http://z:9"));
+        assert_eq!(
+            (two.choose().as_str(), two.choose().as_str()),
+            ("http://z:9", "http://z:9")
+        );
         // A leader that names itself while it refuses knows nothing.
         assert!(!two.learn("http://z:9", &naming("http://z:9")));
         assert_eq!(two.leader(), None);
@@ -237,7 +270,10 @@ mod tests {
         assert_eq!(coordinators(&[]).err(), Some(CoordinatorsError::None));
         for bad in ["https://a:1", "http://", "not a host"] {
             let error = coordinators(&["http://a:1", bad]).err().expect(bad);
-            assert!(error.to_string().contains("form http://host:port"), "{error}");
+            assert!(
+                error.to_string().contains("form http://host:port"),
+                "{error}"
+            );
         }
         let error = Coordinators::new(&["http://a:1".to_owned()], &Secret::new("a\nb")).err();
         assert_eq!(error, Some(CoordinatorsError::Token));

@@ -69,20 +69,30 @@ impl Catalog {
     /// A client that asks `coordinators`.
     #[must_use]
     pub fn new(coordinators: Coordinators) -> Self {
-        Self { coordinators, within: WITHIN }
+        Self {
+            coordinators,
+            within: WITHIN,
+        }
     }
 
     /// This client with another bound on a whole call, repetitions included. The default is 10 seconds.
     #[must_use]
     pub fn within(&self, within: Duration) -> Self {
-        Self { within, ..self.clone() }
+        Self {
+            within,
+            ..self.clone()
+        }
     }
 
     /// Creates an index.
     ///
     /// # Errors
     /// [`CatalogError`], among others [`Rejection::IndexExists`].
-    pub async fn create_index(&self, id: Uuid, index: &NewIndex) -> Result<CreatedIndex, CatalogError> {
+    pub async fn create_index(
+        &self,
+        id: Uuid,
+        index: &NewIndex,
+    ) -> Result<CreatedIndex, CatalogError> {
         let message = v1::CreateIndexRequest {
             request_id: id.to_string(),
             uid: index.uid.to_string(),
@@ -92,7 +102,9 @@ impl Catalog {
             writer: index.writer.map(|proxy| proxy.0),
             task: index.task.as_ref().map(Into::into),
         };
-        let answer = self.call(message, |mut client, request| async move { client.create_index(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.create_index(request).await
+        });
         let answer = answer.await?;
         Ok(CreatedIndex {
             incarnation: Incarnation(answer.incarnation),
@@ -118,7 +130,9 @@ impl Catalog {
             primary_key: primary_key.to_owned(),
             task: task.map(Into::into),
         };
-        let answer = self.call(message, |mut client, request| async move { client.set_primary_key(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.set_primary_key(request).await
+        });
         Ok(answer.await?.task.map(TaskUid))
     }
 
@@ -141,7 +155,9 @@ impl Catalog {
             desired: desired.to_string(),
             task: Some(task.into()),
         };
-        let answer = self.call(message, |mut client, request| async move { client.change_settings(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.change_settings(request).await
+        });
         let answer = answer.await?;
         Ok(ChangedSettings {
             version: answer.version,
@@ -174,7 +190,9 @@ impl Catalog {
             applied: applied.iter().map(one).collect(),
             task: task.map(|task| task.0),
         };
-        let answer = self.call(message, |mut client, request| async move { client.settings_enqueued(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.settings_enqueued(request).await
+        });
         Ok(Epoch(answer.await?.epoch))
     }
 
@@ -195,7 +213,9 @@ impl Catalog {
             proxy: proxy.0,
             task: Some(task.into()),
         };
-        let answer = self.call(message, |mut client, request| async move { client.delete_index(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.delete_index(request).await
+        });
         Ok(registered(answer.await?))
     }
 
@@ -214,10 +234,16 @@ impl Catalog {
             proxy: proxy.0,
             writes: writes.iter().map(Into::into).collect(),
         };
-        let answer = self.call(message, |mut client, request| async move { client.register_writes(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.register_writes(request).await
+        });
         let answer = answer.await?;
         if answer.results.len() != writes.len() {
-            let detail = format!("{} results came for {} writes", answer.results.len(), writes.len());
+            let detail = format!(
+                "{} results came for {} writes",
+                answer.results.len(),
+                writes.len()
+            );
             return Err(CatalogError::Protocol { detail });
         }
         answer.results.into_iter().map(write_result).collect()
@@ -238,17 +264,25 @@ impl Catalog {
             uid: index.map(ToString::to_string),
             task: Some(task.into()),
         };
-        let answer = self.call(message, |mut client, request| async move { client.register_task(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.register_task(request).await
+        });
         Ok(registered(answer.await?))
     }
 }
 
 fn index_ref((uid, incarnation): IndexRef<'_>) -> v1::IndexRef {
-    v1::IndexRef { uid: uid.to_string(), incarnation: incarnation.0 }
+    v1::IndexRef {
+        uid: uid.to_string(),
+        incarnation: incarnation.0,
+    }
 }
 
 fn registered(answer: v1::TaskReply) -> RegisteredTask {
-    RegisteredTask { task: TaskUid(answer.task), epoch: Epoch(answer.epoch) }
+    RegisteredTask {
+        task: TaskUid(answer.task),
+        epoch: Epoch(answer.epoch),
+    }
 }
 
 fn write_result(result: v1::WriteResult) -> Result<Result<TaskUid, Rejection>, CatalogError> {
@@ -258,7 +292,9 @@ fn write_result(result: v1::WriteResult) -> Result<Result<TaskUid, Rejection>, C
         Some(One::Task(task)) => Ok(Ok(TaskUid(task))),
         Some(One::Rejection(text)) => {
             let rejection = serde_json::from_str(&text);
-            rejection.map(Err).map_err(|error| wrong(format!("a rejection cannot be read: {error}: {text}")))
+            rejection
+                .map(Err)
+                .map_err(|error| wrong(format!("a rejection cannot be read: {error}: {text}")))
         }
         None => Err(wrong("a write has neither task nor rejection".to_owned())),
     }

@@ -56,7 +56,13 @@ impl Catalog {
     /// [`CatalogError`].
     pub async fn get_task(&self, task: TaskUid) -> Result<Option<Task>, CatalogError> {
         let uids = vec![task];
-        let list = self.list_tasks(&TaskFilter { uids, limit: Some(1), ..TaskFilter::default() }).await?;
+        let list = self
+            .list_tasks(&TaskFilter {
+                uids,
+                limit: Some(1),
+                ..TaskFilter::default()
+            })
+            .await?;
         Ok(list.results.into_iter().next())
     }
 
@@ -68,8 +74,16 @@ impl Catalog {
         let message = v1::ListTasksRequest {
             uids: filter.uids.iter().map(|uid| uid.0).collect(),
             index_uids: filter.index_uids.iter().map(ToString::to_string).collect(),
-            statuses: filter.statuses.iter().map(|status| status.as_str().to_owned()).collect(),
-            kinds: filter.kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
+            statuses: filter
+                .statuses
+                .iter()
+                .map(|status| status.as_str().to_owned())
+                .collect(),
+            kinds: filter
+                .kinds
+                .iter()
+                .map(|kind| kind.as_str().to_owned())
+                .collect(),
             from: filter.from.map(|uid| uid.0),
             limit: filter.limit,
             reverse: filter.reverse,
@@ -80,11 +94,19 @@ impl Catalog {
             after_finished_at_ms: filter.after_finished_at_ms,
             before_finished_at_ms: filter.before_finished_at_ms,
         };
-        let answer = self.call(message, |mut client, request| async move { client.list_tasks(request).await });
+        let answer = self.call(message, |mut client, request| async move {
+            client.list_tasks(request).await
+        });
         let answer = answer.await?;
-        let results = answer.results.into_iter().map(Task::try_from).collect::<Result<_, ConvertError>>();
+        let results = answer
+            .results
+            .into_iter()
+            .map(Task::try_from)
+            .collect::<Result<_, ConvertError>>();
         Ok(TaskList {
-            results: results.map_err(|error| CatalogError::Protocol { detail: error.to_string() })?,
+            results: results.map_err(|error| CatalogError::Protocol {
+                detail: error.to_string(),
+            })?,
             total: answer.total,
             next: answer.next.map(TaskUid),
         })

@@ -18,7 +18,10 @@ impl Acks {
         let next = match self.sent {
             None => drained,
             Some(sent) => {
-                let next = Drained { writes: sent.writes.max(drained.writes), reads: sent.reads.max(drained.reads) };
+                let next = Drained {
+                    writes: sent.writes.max(drained.writes),
+                    reads: sent.reads.max(drained.reads),
+                };
                 if next == sent {
                     return None;
                 }
@@ -26,8 +29,14 @@ impl Acks {
             }
         };
         self.sent = Some(next);
-        let Drained { writes: Epoch(writes_epoch), reads: Epoch(reads_epoch) } = next;
-        Some(v1::Ack { writes_epoch, reads_epoch })
+        let Drained {
+            writes: Epoch(writes_epoch),
+            reads: Epoch(reads_epoch),
+        } = next;
+        Some(v1::Ack {
+            writes_epoch,
+            reads_epoch,
+        })
     }
 }
 
@@ -39,7 +48,10 @@ mod tests {
     fn the_first_and_every_larger_one_is_sent() {
         let mut acks = Acks::default();
         let mut due = |writes, reads| {
-            let ack = acks.due(Drained { writes: Epoch(writes), reads: Epoch(reads) });
+            let ack = acks.due(Drained {
+                writes: Epoch(writes),
+                reads: Epoch(reads),
+            });
             ack.map(|ack| (ack.writes_epoch, ack.reads_epoch))
         };
         let table = [

@@ -37,13 +37,22 @@ struct Dirty {
 impl DirtyReports {
     /// Adds ids.
     pub(super) fn add(&self, migration: MigrationId, ids: impl IntoIterator<Item = String>) {
-        self.state().pending.entry(migration).or_default().ids.extend(ids);
+        self.state()
+            .pending
+            .entry(migration)
+            .or_default()
+            .ids
+            .extend(ids);
         self.added.notify_one();
     }
 
     /// Marks everything in the migration's shard.
     pub(super) fn add_whole_shard(&self, migration: MigrationId) {
-        self.state().pending.entry(migration).or_default().whole_shard = true;
+        self.state()
+            .pending
+            .entry(migration)
+            .or_default()
+            .whole_shard = true;
         self.added.notify_one();
     }
 
@@ -55,21 +64,31 @@ impl DirtyReports {
     /// Takes everything that waits, to be sent now on a session whose next renewal has the number `renewal`.
     pub(super) fn take(&self, renewal: u64) -> Vec<v1::Dirty> {
         let mut state = self.state();
-        let messages: Vec<v1::Dirty> = std::mem::take(&mut state.pending).into_iter().flat_map(messages).collect();
-        state.unconfirmed.extend(messages.iter().map(|message| (renewal, message.clone())));
+        let messages: Vec<v1::Dirty> = std::mem::take(&mut state.pending)
+            .into_iter()
+            .flat_map(messages)
+            .collect();
+        state
+            .unconfirmed
+            .extend(messages.iter().map(|message| (renewal, message.clone())));
         messages
     }
 
     /// The renewal of that number was answered.
     pub(super) fn confirm(&self, renewal: u64) {
-        self.state().unconfirmed.retain(|(number, _)| *number > renewal);
+        self.state()
+            .unconfirmed
+            .retain(|(number, _)| *number > renewal);
     }
 
     /// The session is over: what was not confirmed is to be sent again.
     pub(super) fn lost(&self) {
         let mut state = self.state();
         for (_, message) in std::mem::take(&mut state.unconfirmed) {
-            let dirty = state.pending.entry(MigrationId(message.migration)).or_default();
+            let dirty = state
+                .pending
+                .entry(MigrationId(message.migration))
+                .or_default();
             dirty.ids.extend(message.ids);
             dirty.whole_shard |= message.whole_shard;
         }
@@ -84,12 +103,18 @@ impl DirtyReports {
 }
 
 fn messages((migration, dirty): (MigrationId, Dirty)) -> Vec<v1::Dirty> {
-    let message = |ids: Vec<String>| v1::Dirty { migration: migration.0, ids, whole_shard: dirty.whole_shard };
+    let message = |ids: Vec<String>| v1::Dirty {
+        migration: migration.0,
+        ids,
+        whole_shard: dirty.whole_shard,
+    };
     if dirty.ids.is_empty() {
         return vec![message(Vec::new())];
     }
     let ids: Vec<String> = dirty.ids.into_iter().collect();
-    ids.chunks(IDS_PER_MESSAGE).map(|chunk| message(chunk.to_vec())).collect()
+    ids.chunks(IDS_PER_MESSAGE)
+        .map(|chunk| message(chunk.to_vec()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -107,7 +132,10 @@ mod tests {
         reports.add(MigrationId(2), ids(1400..1600));
         reports.add_whole_shard(MigrationId(1));
         let sent = reports.take(1);
-        let shape: Vec<_> = sent.iter().map(|m| (m.migration, m.ids.len(), m.whole_shard)).collect();
+        let shape: Vec<_> = sent
+            .iter()
+            .map(|m| (m.migration, m.ids.len(), m.whole_shard))
+            .collect();
         assert_eq!(shape, [(1, 0, true), (2, 1000, false), (2, 600, false)]);
         assert!(reports.take(1).is_empty());
     }

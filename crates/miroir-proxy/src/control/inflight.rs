@@ -69,7 +69,11 @@ impl InFlight {
         let mut state = self.state();
         let table = Arc::clone(&state.table);
         *state.requests(kind).entry(table.epoch).or_default() += 1;
-        let slot = Slot { in_flight: Arc::clone(self), kind, epoch: table.epoch };
+        let slot = Slot {
+            in_flight: Arc::clone(self),
+            kind,
+            epoch: table.epoch,
+        };
         (table, slot)
     }
 
@@ -77,9 +81,17 @@ impl InFlight {
     pub(super) fn drained(&self) -> Drained {
         let state = self.state();
         let oldest = |requests: &BTreeMap<Epoch, usize>| {
-            requests.keys().next().copied().unwrap_or(state.table.epoch).min(state.table.epoch)
+            requests
+                .keys()
+                .next()
+                .copied()
+                .unwrap_or(state.table.epoch)
+                .min(state.table.epoch)
         };
-        Drained { writes: oldest(&state.writes), reads: oldest(&state.reads) }
+        Drained {
+            writes: oldest(&state.writes),
+            reads: oldest(&state.reads),
+        }
     }
 
     /// Whether no write is under way.
@@ -120,7 +132,10 @@ mod tests {
     use super::*;
 
     fn table(epoch: u64) -> Arc<RoutingTable> {
-        Arc::new(RoutingTable { epoch: Epoch(epoch), ..RoutingTable::default() })
+        Arc::new(RoutingTable {
+            epoch: Epoch(epoch),
+            ..RoutingTable::default()
+        })
     }
 
     #[test]
@@ -140,7 +155,11 @@ mod tests {
         let (_, newer) = in_flight.begin(Kind::Write);
         assert_eq!(drained(), (5, 5));
         drop(write);
-        assert_eq!(drained(), (5, 5), "another write of that epoch is under way");
+        assert_eq!(
+            drained(),
+            (5, 5),
+            "another write of that epoch is under way"
+        );
         drop(another);
         assert_eq!(drained(), (7, 5));
         drop(newer);

@@ -19,8 +19,18 @@ pub struct Lease {
 impl Lease {
     /// A lease of `length` that was asked for at `sent`; reads may go on for `static_reads` from then.
     #[must_use]
-    pub fn granted(proxy: ProxyId, sent: Instant, length: Duration, static_reads: Duration) -> Self {
-        Self { proxy, length, static_reads, counted_from: sent }
+    pub fn granted(
+        proxy: ProxyId,
+        sent: Instant,
+        length: Duration,
+        static_reads: Duration,
+    ) -> Self {
+        Self {
+            proxy,
+            length,
+            static_reads,
+            counted_from: sent,
+        }
     }
 
     /// Whose lease it is.
@@ -70,7 +80,11 @@ impl Renewals {
 
     /// When the answered renewal was sent; `None` for one that was never sent or was answered before.
     pub(super) fn answered(&mut self, number: u64) -> Option<Instant> {
-        let sent = self.sent.iter().find(|(known, _)| *known == number).map(|(_, sent)| *sent);
+        let sent = self
+            .sent
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map(|(_, sent)| *sent);
         self.sent.retain(|(known, _)| *known > number);
         sent
     }
@@ -89,12 +103,22 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut lease = Lease::granted(ProxyId(1), start, LEASE, STATIC);
         let left_ms = |lease: &Lease, ms| lease.left(at(ms)).as_millis();
-        assert_eq!([0, 1000, 2999, 3000, 9000].map(|ms| left_ms(&lease, ms)), [3000, 2000, 1, 0, 0]);
+        assert_eq!(
+            [0, 1000, 2999, 3000, 9000].map(|ms| left_ms(&lease, ms)),
+            [3000, 2000, 1, 0, 0]
+        );
         // Sent at 750 and answered at 2900: good until 3750, not until 5900.
         lease.renewed(at(750));
-        assert_eq!([2900, 3749, 3750].map(|ms| left_ms(&lease, ms)), [850, 1, 0]);
+        assert_eq!(
+            [2900, 3749, 3750].map(|ms| left_ms(&lease, ms)),
+            [850, 1, 0]
+        );
         lease.renewed(at(500));
-        assert_eq!(left_ms(&lease, 2900), 850, "an older answer must not shorten it");
+        assert_eq!(
+            left_ms(&lease, 2900),
+            850,
+            "an older answer must not shorten it"
+        );
         assert_eq!(lease.reads_until(), at(600_750));
     }
 
@@ -103,7 +127,15 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut renewals = Renewals::default();
-        assert_eq!((renewals.next(), renewals.send(at(1)), renewals.send(at(2)), renewals.send(at(3))), (1, 1, 2, 3));
+        assert_eq!(
+            (
+                renewals.next(),
+                renewals.send(at(1)),
+                renewals.send(at(2)),
+                renewals.send(at(3))
+            ),
+            (1, 1, 2, 3)
+        );
         assert_eq!(renewals.answered(9), None);
         let mut renewals = Renewals::default();
         for ms in 1..=3 {
@@ -111,7 +143,11 @@ mod tests {
         }
         assert_eq!(renewals.answered(2), Some(at(2)));
         assert_eq!(renewals.answered(2), None, "answered once");
-        assert_eq!(renewals.answered(1), None, "older than one that was answered");
+        assert_eq!(
+            renewals.answered(1),
+            None,
+            "older than one that was answered"
+        );
         assert_eq!(renewals.answered(3), Some(at(3)));
         assert_eq!(renewals.next(), 4);
     }

@@ -24,7 +24,9 @@ impl NodePool {
 
     /// All nodes with their clients.
     pub fn iter(&self) -> impl Iterator<Item = (NodeId, &NodeClient)> {
-        self.clients.iter().map(|(node, (_, client))| (*node, client))
+        self.clients
+            .iter()
+            .map(|(node, (_, client))| (*node, client))
     }
 }
 
@@ -41,13 +43,22 @@ impl NodePools {
         connect_timeout: Duration,
         timeout: Duration,
     ) -> Result<Self, MeiliError> {
-        Ok(Self { http: http_client(connect_timeout)?, master_key, timeout })
+        Ok(Self {
+            http: http_client(connect_timeout)?,
+            master_key,
+            timeout,
+        })
     }
 
     /// The pool for `table`, with the clients of `before` where the address is the same.
     pub(super) fn next(&self, before: &NodePool, table: &RoutingTable) -> NodePool {
         let same = before.clients.len() == table.nodes.len()
-            && table.nodes.iter().all(|(id, node)| before.clients.get(id).is_some_and(|(url, _)| *url == node.url));
+            && table.nodes.iter().all(|(id, node)| {
+                before
+                    .clients
+                    .get(id)
+                    .is_some_and(|(url, _)| *url == node.url)
+            });
         if same {
             return before.clone();
         }
@@ -63,7 +74,9 @@ impl NodePools {
                 }
             }
         });
-        NodePool { clients: Arc::new(clients.collect()) }
+        NodePool {
+            clients: Arc::new(clients.collect()),
+        }
     }
 }
 
@@ -79,9 +92,19 @@ mod tests {
         let pools = NodePools::new(Some(Secret::new("key")), second, second).expect("client");
         let table = |urls: &[(u64, &str)]| {
             let node = |(id, url): &(u64, &str)| {
-                (NodeId(*id), NodeRoute { url: (*url).to_owned(), group: GroupId(0), zone: None })
+                (
+                    NodeId(*id),
+                    NodeRoute {
+                        url: (*url).to_owned(),
+                        group: GroupId(0),
+                        zone: None,
+                    },
+                )
             };
-            RoutingTable { nodes: urls.iter().map(node).collect(), ..RoutingTable::default() }
+            RoutingTable {
+                nodes: urls.iter().map(node).collect(),
+                ..RoutingTable::default()
+            }
         };
         let shown = |pool: &NodePool| {
             let one = |(id, client): (NodeId, &NodeClient)| (id.0, client.base_url().to_owned());
@@ -89,10 +112,20 @@ mod tests {
         };
         let one = pools.next(&NodePool::default(), &table(&[(1, "http://127.0.0.1:1")]));
         assert_eq!(shown(&one), [(1, "http://127.0.0.1:1/".to_owned())]);
-        let moved = pools.next(&one, &table(&[(1, "http://127.0.0.1:9"), (2, "http://127.0.0.1:2"), (3, "ftp://x")]));
+        let moved = pools.next(
+            &one,
+            &table(&[
+                (1, "http://127.0.0.1:9"),
+                (2, "http://127.0.0.1:2"),
+                (3, "ftp://x"),
+            ]),
+        );
         assert_eq!(
             shown(&moved),
-            [(1, "http://127.0.0.1:9/".to_owned()), (2, "http://127.0.0.1:2/".to_owned())]
+            [
+                (1, "http://127.0.0.1:9/".to_owned()),
+                (2, "http://127.0.0.1:2/".to_owned())
+            ]
         );
         assert!(moved.get(NodeId(3)).is_none());
         let same = pools.next(&one, &table(&[(1, "http://127.0.0.1:1")]));

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Status, Streaming};
 use super::Shared;
 use super::acks::Acks;
 use super::lease::{Lease, Renewals};
-use super::table::{Follower, TableError};
+use super::table::{Follower, TableError, supersedes};
 use crate::backoff::Backoff;
 
 /// The longest wait for a connection, for the welcome and for the first table.
@@ -354,11 +354,12 @@ impl Session<'_> {
     fn follow(&mut self, table: Arc<RoutingTable>) -> Result<(), End> {
         let proxy = self.lease.proxy();
         let listed = table.proxies.contains_key(&proxy);
-        if self.listed && !listed {
+        let newer = supersedes(&table, &self.shared.table.borrow());
+        if self.listed && !listed && newer {
             self.shared.revoke(proxy);
             return Err(End::Lost(format!("{proxy} is not in the table any more")));
         }
-        self.listed = listed;
+        self.listed |= listed;
         self.shared.publish(table);
         Ok(())
     }

@@ -38,7 +38,10 @@ impl Follower {
     }
 
     /// Takes a change.
-    pub(super) fn change(&mut self, delta: v1::TableDelta) -> Result<Arc<RoutingTable>, TableError> {
+    pub(super) fn change(
+        &mut self,
+        delta: v1::TableDelta,
+    ) -> Result<Arc<RoutingTable>, TableError> {
         let table = self.table.as_ref().ok_or(TableError::NoTable)?;
         let next = Arc::new(table.with(&delta.try_into()?)?);
         self.table = Some(Arc::clone(&next));
@@ -61,7 +64,11 @@ mod tests {
     use super::*;
 
     fn table(cluster: &str, epoch: u64) -> RoutingTable {
-        RoutingTable { cluster_id: cluster.to_owned(), epoch: Epoch(epoch), ..RoutingTable::default() }
+        RoutingTable {
+            cluster_id: cluster.to_owned(),
+            epoch: Epoch(epoch),
+            ..RoutingTable::default()
+        }
     }
 
     #[test]
@@ -74,7 +81,11 @@ mod tests {
             (("b", 1), ("a", 5), true),
         ];
         for (next, present, expected) in cases {
-            assert_eq!(supersedes(&table(next.0, next.1), &table(present.0, present.1)), expected, "{next:?}");
+            assert_eq!(
+                supersedes(&table(next.0, next.1), &table(present.0, present.1)),
+                expected,
+                "{next:?}"
+            );
         }
     }
 
@@ -82,11 +93,16 @@ mod tests {
     fn a_change_applies_to_the_table_it_was_made_from() {
         let (one, two, three) = (table("a", 1), table("a", 2), table("a", 3));
         let mut follower = Follower::default();
-        assert!(matches!(follower.change((&two.delta_from(&one)).into()), Err(TableError::NoTable)));
+        assert!(matches!(
+            follower.change((&two.delta_from(&one)).into()),
+            Err(TableError::NoTable)
+        ));
         follower.whole((&one).into()).expect("a table");
         let gap = follower.change((&three.delta_from(&two)).into());
         assert!(matches!(gap, Err(TableError::Gap(_))), "{gap:?}");
-        let next = follower.change((&two.delta_from(&one)).into()).expect("fits");
+        let next = follower
+            .change((&two.delta_from(&one)).into())
+            .expect("fits");
         assert_eq!((*next).clone(), two);
         assert_eq!(follower.epoch(), Some(Epoch(2)));
     }

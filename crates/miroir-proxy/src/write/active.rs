@@ -19,18 +19,24 @@ pub(super) struct Active {
 
 impl ActiveCount {
     pub(super) fn new() -> Self {
-        Self { count: watch::Sender::new(0) }
+        Self {
+            count: watch::Sender::new(0),
+        }
     }
 
     pub(super) fn begin(&self) -> Active {
         self.count.send_modify(|count| *count += 1);
-        Active { count: Some(self.count.clone()) }
+        Active {
+            count: Some(self.count.clone()),
+        }
     }
 
     /// Waits until none is under way; false when that takes longer than `within`.
     pub(super) async fn drained(&self, within: Duration) -> bool {
         let mut count = self.count.subscribe();
-        timeout(within, count.wait_for(|count| *count == 0)).await.is_ok_and(|waited| waited.is_ok())
+        timeout(within, count.wait_for(|count| *count == 0))
+            .await
+            .is_ok_and(|waited| waited.is_ok())
     }
 }
 

@@ -60,8 +60,15 @@ impl Answers {
         tokio::spawn(async move {
             let answer = working.await;
             // What was certainly not applied may be tried again under the same id.
-            if answer.as_ref().is_err_and(|error| error.retryable() && !error.outcome_unknown()) {
-                state.lock().unwrap_or_else(PoisonError::into_inner).by_id.remove(&id);
+            if answer
+                .as_ref()
+                .is_err_and(|error| error.retryable() && !error.outcome_unknown())
+            {
+                state
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .by_id
+                    .remove(&id);
             }
             sender.send_replace(Some(answer));
         });
@@ -103,18 +110,34 @@ mod tests {
         for answer in [both.0, both.1, later] {
             assert_eq!(answer.expect("accepted").task_uid, TaskUid(0));
         }
-        assert_eq!(answers.once(Uuid::new_v4(), work()).await.expect("accepted").task_uid, TaskUid(1));
+        assert_eq!(
+            answers
+                .once(Uuid::new_v4(), work())
+                .await
+                .expect("accepted")
+                .task_uid,
+            TaskUid(1)
+        );
     }
 
     #[tokio::test]
     async fn what_was_not_applied_may_be_tried_again() {
         let answers = Answers::default();
         let id = Uuid::new_v4();
-        let error = answers.once(id, || async { Err(WriteError::Moved) }).await.expect_err("moved");
+        let error = answers
+            .once(id, || async { Err(WriteError::Moved) })
+            .await
+            .expect_err("moved");
         assert_eq!(error.status(), 421);
-        let error = answers.once(id, || async { Err(WriteError::unknown("x")) }).await.expect_err("unknown");
+        let error = answers
+            .once(id, || async { Err(WriteError::unknown("x")) })
+            .await
+            .expect_err("unknown");
         assert!(error.outcome_unknown());
         let again = answers.once(id, || async { Ok(accepted(1)) }).await;
-        assert!(again.is_err_and(|error| error.outcome_unknown()), "an unknown outcome stays the answer");
+        assert!(
+            again.is_err_and(|error| error.outcome_unknown()),
+            "an unknown outcome stays the answer"
+        );
     }
 }

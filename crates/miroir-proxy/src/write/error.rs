@@ -49,11 +49,17 @@ impl WriteError {
     const RETRY_AFTER_S: u64 = 1;
 
     pub(super) fn held(reason: impl Into<String>) -> Self {
-        Self::Unavailable { reason: reason.into(), fate: Fate::NotApplied }
+        Self::Unavailable {
+            reason: reason.into(),
+            fate: Fate::NotApplied,
+        }
     }
 
     pub(super) fn unknown(reason: impl Into<String>) -> Self {
-        Self::Unavailable { reason: reason.into(), fate: Fate::Unknown }
+        Self::Unavailable {
+            reason: reason.into(),
+            fate: Fate::Unknown,
+        }
     }
 
     /// Whether the same request may succeed later, unchanged.
@@ -108,12 +114,21 @@ impl WriteError {
             Self::Answer { body, .. } => return body.clone(),
             Self::Refused(error) => json!(error),
             Self::Moved => system("writer_moved", self.to_string()),
-            Self::Unavailable { reason, fate: Fate::NotApplied } => {
-                system("writes_unavailable", format!("The write was not applied: {reason}. Send it again."))
-            }
-            Self::Unavailable { reason, fate: Fate::Unknown } => system(
+            Self::Unavailable {
+                reason,
+                fate: Fate::NotApplied,
+            } => system(
+                "writes_unavailable",
+                format!("The write was not applied: {reason}. Send it again."),
+            ),
+            Self::Unavailable {
+                reason,
+                fate: Fate::Unknown,
+            } => system(
                 "write_outcome_unknown",
-                format!("The write is not acknowledged and may still be applied: {reason}. Send it again."),
+                format!(
+                    "The write is not acknowledged and may still be applied: {reason}. Send it again."
+                ),
             ),
         };
         Bytes::from(value.to_string())
@@ -135,21 +150,46 @@ mod tests {
     #[test]
     fn answers_have_meilisearchs_shape() {
         let table = [
-            (WriteError::Refused(ApiError::new(Code::InvalidDocumentIds, "x")), 400, None, "invalid_document_ids"),
-            (WriteError::held("no leader"), 503, Some(1), "writes_unavailable"),
-            (WriteError::unknown("no leader"), 503, Some(1), "write_outcome_unknown"),
+            (
+                WriteError::Refused(ApiError::new(Code::InvalidDocumentIds, "x")),
+                400,
+                None,
+                "invalid_document_ids",
+            ),
+            (
+                WriteError::held("no leader"),
+                503,
+                Some(1),
+                "writes_unavailable",
+            ),
+            (
+                WriteError::unknown("no leader"),
+                503,
+                Some(1),
+                "write_outcome_unknown",
+            ),
             (WriteError::Moved, 421, None, "writer_moved"),
         ];
         for (error, status, retry_after_s, code) in table {
             let body: Value = serde_json::from_slice(&error.body()).expect("JSON");
-            assert_eq!((error.status(), error.retry_after_s()), (status, retry_after_s));
+            assert_eq!(
+                (error.status(), error.retry_after_s()),
+                (status, retry_after_s)
+            );
             assert_eq!(body["code"], code);
             for member in ["message", "type", "link"] {
                 assert!(body[member].is_string(), "{body}");
             }
         }
         let body = Bytes::from_static(b"{}");
-        let passed = WriteError::Answer { status: 404, retry_after_s: None, body: body.clone() };
-        assert_eq!((passed.status(), passed.body(), passed.retryable()), (404, body, false));
+        let passed = WriteError::Answer {
+            status: 404,
+            retry_after_s: None,
+            body: body.clone(),
+        };
+        assert_eq!(
+            (passed.status(), passed.body(), passed.retryable()),
+            (404, body, false)
+        );
     }
 }

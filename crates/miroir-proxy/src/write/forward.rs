@@ -45,7 +45,11 @@ pub(super) struct Forwarder {
 impl Forwarder {
     /// Answers may take `timeout`.
     pub(super) fn new(http: reqwest::Client, token: Secret, timeout: Duration) -> Self {
-        Self { http, token, timeout }
+        Self {
+            http,
+            token,
+            timeout,
+        }
     }
 
     /// Sends the request to the writer at `url`, which was found in the table of `epoch`.
@@ -72,7 +76,9 @@ impl Forwarder {
             return Forwarded::NotTaken;
         }
         match answer.bytes().await {
-            Ok(body) if body.len() <= ANSWER_BYTES_MAX => read(status, &headers, body, &request.index),
+            Ok(body) if body.len() <= ANSWER_BYTES_MAX => {
+                read(status, &headers, body, &request.index)
+            }
             Ok(body) => Forwarded::Lost(format!("its answer has {} bytes", body.len())),
             Err(error) => Forwarded::Lost(crate::catalog::chain(&error.without_url())),
         }
@@ -93,22 +99,32 @@ struct Summary {
 
 fn read(status: u16, headers: &HeaderMap, body: Bytes, index: &IndexUid) -> Forwarded {
     if status != 202 {
-        let retry_after = headers.get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after = headers
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok());
         let retry_after_s = retry_after.and_then(|value| value.trim().parse().ok());
-        return Forwarded::Answered(Err(WriteError::Answer { status, retry_after_s, body }));
+        return Forwarded::Answered(Err(WriteError::Answer {
+            status,
+            retry_after_s,
+            body,
+        }));
     }
-    let accepted = serde_json::from_slice::<Summary>(&body).ok().and_then(|summary| {
-        Some(Accepted {
-            task_uid: TaskUid(summary.task_uid),
-            index_uid: index.clone(),
-            kind: TaskKind::parse(&summary.kind)?,
-            enqueued_at_ms: unix_ms(&summary.enqueued_at)?,
-            custom_metadata: summary.custom_metadata,
-        })
-    });
+    let accepted = serde_json::from_slice::<Summary>(&body)
+        .ok()
+        .and_then(|summary| {
+            Some(Accepted {
+                task_uid: TaskUid(summary.task_uid),
+                index_uid: index.clone(),
+                kind: TaskKind::parse(&summary.kind)?,
+                enqueued_at_ms: unix_ms(&summary.enqueued_at)?,
+                custom_metadata: summary.custom_metadata,
+            })
+        });
     match accepted {
         Some(accepted) => Forwarded::Answered(Ok(accepted)),
-        None => Forwarded::Answered(Err(WriteError::unknown("the index's writer gave an answer that makes no sense"))),
+        None => Forwarded::Answered(Err(WriteError::unknown(
+            "the index's writer gave an answer that makes no sense",
+        ))),
     }
 }
 
@@ -133,15 +149,22 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", "3".parse().expect("a value"));
         let body = r#"{"taskUid":7,"indexUid":"x","status":"enqueued","type":"documentDeletion","enqueuedAt":"2026-01-02T03:04:05.678Z"}"#;
-        let read = |status, body: &str| match read(status, &headers, Bytes::from(body.to_owned()), &uid) {
-            Forwarded::Answered(answer) => answer,
-            Forwarded::NotTaken | Forwarded::Lost(_) => panic!("answered"),
-        };
+        let read =
+            |status, body: &str| match read(status, &headers, Bytes::from(body.to_owned()), &uid) {
+                Forwarded::Answered(answer) => answer,
+                Forwarded::NotTaken | Forwarded::Lost(_) => panic!("answered"),
+            };
         let accepted = read(202, body).expect("accepted");
-        assert_eq!((accepted.task_uid, accepted.kind), (TaskUid(7), TaskKind::DocumentDeletion));
+        assert_eq!(
+            (accepted.task_uid, accepted.kind),
+            (TaskUid(7), TaskKind::DocumentDeletion)
+        );
         assert_eq!(accepted.enqueued_at_ms, 1_767_323_045_678);
         let error = read(503, "{}").expect_err("an error");
-        assert_eq!((error.status(), error.retry_after_s(), &error.body()[..]), (503, Some(3), &b"{}"[..]));
+        assert_eq!(
+            (error.status(), error.retry_after_s(), &error.body()[..]),
+            (503, Some(3), &b"{}"[..])
+        );
         assert!(read(202, "{}").expect_err("nonsense").outcome_unknown());
     }
 }

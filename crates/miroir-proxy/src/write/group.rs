@@ -75,7 +75,9 @@ pub(super) fn take(waiting: &mut VecDeque<NodeRequest>) -> Vec<NodeRequest> {
 }
 
 fn go_together(first: &NodeRequest, next: &NodeRequest) -> bool {
-    let (Body::Documents(a), Body::Documents(b)) = (&first.body, &next.body) else { return false };
+    let (Body::Documents(a), Body::Documents(b)) = (&first.body, &next.body) else {
+        return false;
+    };
     a.may_be_grouped
         && b.may_be_grouped
         && a.mode == b.mode
@@ -92,19 +94,38 @@ mod tests {
     use serde_json::Value;
 
     fn settings(version: u64, embedders: bool) -> Arc<SettingsVersion> {
-        Arc::new(SettingsVersion { version, full: Value::Null, patch: None, embedders })
+        Arc::new(SettingsVersion {
+            version,
+            full: Value::Null,
+            patch: None,
+            embedders,
+        })
     }
 
     fn request(body: Body) -> NodeRequest {
         let settings = settings(1, false);
-        NodeRequest { ticket: 0, chunk: 0, shards: BTreeSet::new(), counts: false, body, bytes: 10, settings }
+        NodeRequest {
+            ticket: 0,
+            chunk: 0,
+            shards: BTreeSet::new(),
+            counts: false,
+            body,
+            bytes: 10,
+            settings,
+        }
     }
 
     fn documents(mode: Mode, key: &str, may_be_grouped: bool) -> NodeRequest {
         let batch = Batch::parse(b"[]", ContentType::Json).expect("JSON");
         let split = Split::new(&batch, key, 1).expect("empty");
         let primary_key = key.to_owned();
-        let documents = Documents { split, mode, primary_key, skip_creation: false, may_be_grouped };
+        let documents = Documents {
+            split,
+            mode,
+            primary_key,
+            skip_creation: false,
+            may_be_grouped,
+        };
         request(Body::Documents(Arc::new(documents)))
     }
 
@@ -117,22 +138,43 @@ mod tests {
     fn only_additions_of_one_kind_share_a_request() {
         let plain = || documents(Mode::Replace, "id", true);
         let ids = || request(Body::Ids(bytes::Bytes::new()));
-        let newer = || NodeRequest { settings: settings(2, false), ..plain() };
-        let embedded = || NodeRequest { settings: settings(1, true), ..plain() };
-        let large = || NodeRequest { bytes: BYTES_MAX / 2, ..plain() };
+        let newer = || NodeRequest {
+            settings: settings(2, false),
+            ..plain()
+        };
+        let embedded = || NodeRequest {
+            settings: settings(1, true),
+            ..plain()
+        };
+        let large = || NodeRequest {
+            bytes: BYTES_MAX / 2,
+            ..plain()
+        };
         let table = [
             (vec![], vec![]),
             (vec![plain(), plain(), plain()], vec![3]),
             (vec![plain(), ids(), plain(), plain()], vec![1, 1, 2]),
             (vec![ids(), ids()], vec![1, 1]),
-            (vec![plain(), documents(Mode::Update, "id", true), plain()], vec![1, 1, 1]),
-            (vec![plain(), documents(Mode::Replace, "sku", true)], vec![1, 1]),
-            (vec![plain(), documents(Mode::Replace, "id", false), plain()], vec![1, 1, 1]),
+            (
+                vec![plain(), documents(Mode::Update, "id", true), plain()],
+                vec![1, 1, 1],
+            ),
+            (
+                vec![plain(), documents(Mode::Replace, "sku", true)],
+                vec![1, 1],
+            ),
+            (
+                vec![plain(), documents(Mode::Replace, "id", false), plain()],
+                vec![1, 1, 1],
+            ),
             (vec![plain(), newer(), newer()], vec![1, 2]),
             (vec![embedded(), embedded()], vec![1, 1]),
             (vec![request(Body::Settings), plain()], vec![1, 1]),
             (vec![large(), large(), large()], vec![2, 1]),
-            ((0..100).map(|_| plain()).collect(), vec![REQUESTS_MAX, 100 - REQUESTS_MAX]),
+            (
+                (0..100).map(|_| plain()).collect(),
+                vec![REQUESTS_MAX, 100 - REQUESTS_MAX],
+            ),
         ];
         for (requests, expected) in table {
             let shown = format!("{requests:?}");

@@ -19,14 +19,25 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
-        let total = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4);
-        Self { units: Arc::new(Semaphore::new(total as usize)), total }
+        let total = u32::try_from(bytes / UNIT_BYTES)
+            .unwrap_or(u32::MAX)
+            .clamp(1, u32::MAX >> 4);
+        Self {
+            units: Arc::new(Semaphore::new(total as usize)),
+            total,
+        }
     }
 
     /// Waits for room for a write of `bytes`, in order of arrival. A write larger than the whole budget takes
     /// all of it.
-    pub(super) async fn take(&self, bytes: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, WriteError> {
-        let units = u32::try_from(bytes / UNIT_BYTES + 1).unwrap_or(u32::MAX).min(self.total);
+    pub(super) async fn take(
+        &self,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, WriteError> {
+        let units = u32::try_from(bytes / UNIT_BYTES + 1)
+            .unwrap_or(u32::MAX)
+            .min(self.total);
         let taking = Arc::clone(&self.units).acquire_many_owned(units);
         match timeout_at(deadline.into(), taking).await {
             Ok(Ok(permit)) => Ok(permit),

@@ -27,7 +27,11 @@ pub(super) struct Share {
 /// be acknowledged. With none at all a write would be acknowledged without being anywhere.
 pub(super) fn is_open(route: &IndexRoute, shard: ShardId, min_in_sync: u8) -> bool {
     route.shard(shard).is_some_and(|shard| {
-        let in_sync = shard.replicas.iter().filter(|replica| replica.state.is_readable()).count();
+        let in_sync = shard
+            .replicas
+            .iter()
+            .filter(|replica| replica.state.is_readable())
+            .count();
         !shard.is_fenced() && in_sync >= usize::from(min_in_sync.max(1))
     })
 }
@@ -37,20 +41,32 @@ pub(super) fn is_open(route: &IndexRoute, shard: ShardId, min_in_sync: u8) -> bo
 pub(super) fn shares(route: &IndexRoute, shards: &[ShardId], by_count: bool) -> Vec<Share> {
     let mut by_node: BTreeMap<(NodeId, bool), BTreeSet<ShardId>> = BTreeMap::new();
     for id in shards {
-        let Some(shard) = route.shard(*id) else { continue };
+        let Some(shard) = route.shard(*id) else {
+            continue;
+        };
         let counted = shard.counted_on();
         for node in shard.write_targets() {
             let counts = by_count && counted == Some(node);
             by_node.entry((node, counts)).or_default().insert(*id);
         }
     }
-    by_node.into_iter().map(|((node, counts), shards)| Share { node, shards, counts }).collect()
+    by_node
+        .into_iter()
+        .map(|((node, counts), shards)| Share {
+            node,
+            shards,
+            counts,
+        })
+        .collect()
 }
 
 /// What a node is asked to do for its share of an operation, and the size of that in bytes.
 pub(super) fn body(work: &Work, share: &Share) -> (Body, usize) {
     match work {
-        Work::Documents(documents) => (Body::Documents(Arc::clone(documents)), documents.bytes(&share.shards)),
+        Work::Documents(documents) => (
+            Body::Documents(Arc::clone(documents)),
+            documents.bytes(&share.shards),
+        ),
         Work::Ids(ids) => {
             let of_share = ids.iter().filter(|(shard, _)| share.shards.contains(shard));
             let ids: Vec<&String> = of_share.flat_map(|(_, ids)| ids).collect();
@@ -88,9 +104,16 @@ pub(super) mod tests {
         };
         let replica = |text: &str| {
             let (letter, node) = text.split_at(1);
-            ReplicaRoute { node: NodeId(node.parse().expect("a node")), group: GroupId(1), state: state(letter) }
+            ReplicaRoute {
+                node: NodeId(node.parse().expect("a node")),
+                group: GroupId(1),
+                state: state(letter),
+            }
         };
-        let shard = |text: &&str| ShardRoute { replicas: text.split(' ').map(replica).collect(), moving: None };
+        let shard = |text: &&str| ShardRoute {
+            replicas: text.split(' ').map(replica).collect(),
+            moving: None,
+        };
         let json = serde_json::json!({
             "uid": "x", "incarnation": 1, "primary_key": null, "writer": 1, "settings_version": 1,
             "settings": {}, "node_settings": {}, "leftovers": [], "shards": [],
@@ -102,7 +125,10 @@ pub(super) mod tests {
     }
 
     fn shown(shares: &[Share]) -> Vec<(u64, Vec<u16>, bool)> {
-        shares.iter().map(|s| (s.node.0, s.shards.iter().map(|s| s.0).collect(), s.counts)).collect()
+        shares
+            .iter()
+            .map(|s| (s.node.0, s.shards.iter().map(|s| s.0).collect(), s.counts))
+            .collect()
     }
 
     #[test]
@@ -111,24 +137,49 @@ pub(super) mod tests {
         let all = [0, 1, 2].map(ShardId);
         assert_eq!(
             shown(&shares(&route, &all, false)),
-            [(1, vec![0, 2], false), (2, vec![0, 1], false), (3, vec![1], false)]
+            [
+                (1, vec![0, 2], false),
+                (2, vec![0, 1], false),
+                (3, vec![1], false)
+            ]
         );
         assert_eq!(
             shown(&shares(&route, &all, true)),
-            [(1, vec![0, 2], true), (2, vec![0], false), (2, vec![1], true), (3, vec![1], false)]
+            [
+                (1, vec![0, 2], true),
+                (2, vec![0], false),
+                (2, vec![1], true),
+                (3, vec![1], false)
+            ]
         );
-        assert_eq!(shown(&shares(&route, &[ShardId(2), ShardId(9)], true)), [(1, vec![2], true)]);
+        assert_eq!(
+            shown(&shares(&route, &[ShardId(2), ShardId(9)], true)),
+            [(1, vec![2], true)]
+        );
     }
 
     #[test]
     fn a_shard_is_closed_by_a_fence_and_by_a_lack_of_copies() {
         let mut route = route(&["I1", "I1 I2", "M1 B2", "I1 M2"]);
-        let open = |route: &IndexRoute, min| (0..5).map(|s| is_open(route, ShardId(s), min)).collect::<Vec<_>>();
+        let open = |route: &IndexRoute, min| {
+            (0..5)
+                .map(|s| is_open(route, ShardId(s), min))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(open(&route, 1), [true, true, false, true, false]);
         assert_eq!(open(&route, 2), [false, true, false, false, false]);
         assert_eq!(open(&route, 0), [true, true, false, true, false]);
-        for (phase, expected) in [(Phase::CatchingUp, true), (Phase::Fenced, false), (Phase::Mirroring, true)] {
-            let moving = MoveRoute { migration: MigrationId(1), phase, source: NodeId(1), target: NodeId(2) };
+        for (phase, expected) in [
+            (Phase::CatchingUp, true),
+            (Phase::Fenced, false),
+            (Phase::Mirroring, true),
+        ] {
+            let moving = MoveRoute {
+                migration: MigrationId(1),
+                phase,
+                source: NodeId(1),
+                target: NodeId(2),
+            };
             route.shards[0].moving = Some(moving);
             assert_eq!(is_open(&route, ShardId(0), 1), expected, "{phase}");
         }

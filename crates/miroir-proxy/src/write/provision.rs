@@ -41,7 +41,12 @@ impl Provisioning {
     pub(super) fn new(route: &IndexRoute) -> Self {
         let desired = route.settings.clone();
         let current = Arc::new(whole(route.settings_version, &desired));
-        Self { desired, current, asked: BTreeMap::new(), tasks: BTreeMap::new() }
+        Self {
+            desired,
+            current,
+            asked: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        }
     }
 
     /// The newest settings.
@@ -71,12 +76,22 @@ impl Provisioning {
 
     /// When a node is to be asked again, if any is.
     pub(super) fn next_try(&self) -> Option<Instant> {
-        self.asked.values().filter_map(|asked| asked.missed_at).min().map(|missed| missed + AGAIN)
+        self.asked
+            .values()
+            .filter_map(|asked| asked.missed_at)
+            .min()
+            .map(|missed| missed + AGAIN)
     }
 
     /// Notes that a node is asked to take the newest settings.
     pub(super) fn ask(&mut self, node: NodeId) {
-        self.asked.insert(node, Asked { version: self.current.version, missed_at: None });
+        self.asked.insert(
+            node,
+            Asked {
+                version: self.current.version,
+                missed_at: None,
+            },
+        );
     }
 
     /// Notes that a node did not take its settings.
@@ -92,7 +107,10 @@ impl Provisioning {
     }
 
     /// All settings after `change`.
-    pub(super) fn changed(&self, change: &SettingsChange) -> Result<Value, miroir_core::api_error::ApiError> {
+    pub(super) fn changed(
+        &self,
+        change: &SettingsChange,
+    ) -> Result<Value, miroir_core::api_error::ApiError> {
         match change {
             SettingsChange::Patch(patch) => settings::merge(&self.desired, patch),
             SettingsChange::Reset => Ok(Value::Object(serde_json::Map::new())),
@@ -100,7 +118,13 @@ impl Provisioning {
     }
 
     /// Takes settings that were committed for a client.
-    pub(super) fn committed(&mut self, version: u64, task: TaskUid, desired: Value, change: &SettingsChange) {
+    pub(super) fn committed(
+        &mut self,
+        version: u64,
+        task: TaskUid,
+        desired: Value,
+        change: &SettingsChange,
+    ) {
         self.tasks.insert(version, task);
         if self.tasks.len() > 64 {
             self.tasks.pop_first();
@@ -112,14 +136,25 @@ impl Provisioning {
             SettingsChange::Patch(patch) => Some(settings::patch_for_node(&desired, patch)),
             SettingsChange::Reset => None,
         };
-        self.current = Arc::new(SettingsVersion { patch, ..whole(version, &desired) });
+        self.current = Arc::new(SettingsVersion {
+            patch,
+            ..whole(version, &desired)
+        });
         self.desired = desired;
     }
 }
 
 fn whole(version: u64, desired: &Value) -> SettingsVersion {
-    let embedders = desired.get("embedders").and_then(Value::as_object).is_some_and(|e| !e.is_empty());
-    SettingsVersion { version, full: settings::to_node(desired), patch: None, embedders }
+    let embedders = desired
+        .get("embedders")
+        .and_then(Value::as_object)
+        .is_some_and(|e| !e.is_empty());
+    SettingsVersion {
+        version,
+        full: settings::to_node(desired),
+        patch: None,
+        embedders,
+    }
 }
 
 /// Settings that a node has enqueued, with the client's task about them.
@@ -141,9 +176,13 @@ pub(super) async fn report(
         for (task, applied) in by_task {
             let id = Uuid::now_v7();
             loop {
-                match catalog.settings_enqueued(id, (&uid, incarnation), proxy, &applied, task).await {
+                match catalog
+                    .settings_enqueued(id, (&uid, incarnation), proxy, &applied, task)
+                    .await
+                {
                     Ok(_) => break,
-                    Err(CatalogError::NoLeader { .. } | CatalogError::Unknown { .. }) if !inbox.is_closed() => {}
+                    Err(CatalogError::NoLeader { .. } | CatalogError::Unknown { .. })
+                        if !inbox.is_closed() => {}
                     Err(error) => {
                         // Whoever writes the index now sees in the table what is missing, and repeats it.
                         tracing::warn!(index = %uid, %error, "enqueued settings are not reported");
@@ -189,12 +228,24 @@ mod tests {
         let desired = provisioning.changed(&change).expect("valid");
         provisioning.committed(2, TaskUid(9), desired, &change);
         assert_eq!(provisioning.current().version, 2);
-        assert!(provisioning.current().patch.as_ref().is_some_and(|patch| patch["stopWords"] == json!(["a"])));
-        assert_eq!((provisioning.task_of(2), provisioning.task_of(1)), (Some(TaskUid(9)), None));
+        assert!(
+            provisioning
+                .current()
+                .patch
+                .as_ref()
+                .is_some_and(|patch| patch["stopWords"] == json!(["a"]))
+        );
+        assert_eq!(
+            (provisioning.task_of(2), provisioning.task_of(1)),
+            (Some(TaskUid(9)), None)
+        );
         // The table is behind: the next change builds on what was committed.
         provisioning.behind(&route, Instant::now());
         let change = SettingsChange::Patch(json!({ "dictionary": ["b"] }));
-        assert_eq!(provisioning.changed(&change), Ok(json!({ "stopWords": ["a"], "dictionary": ["b"] })));
+        assert_eq!(
+            provisioning.changed(&change),
+            Ok(json!({ "stopWords": ["a"], "dictionary": ["b"] }))
+        );
         route.settings_version = 3;
         route.settings = json!({ "embedders": { "e": {} } });
         provisioning.behind(&route, Instant::now());

@@ -54,12 +54,19 @@ pub(super) struct Queue {
 impl Queue {
     /// Empty lines for an index of `shard_count` shards.
     pub(super) fn new(shard_count: u16) -> Self {
-        Self { lines: vec![VecDeque::new(); usize::from(shard_count)], waiting: BTreeMap::new() }
+        Self {
+            lines: vec![VecDeque::new(); usize::from(shard_count)],
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// Adds an operation. Tickets must grow. Shards the index does not have are left out.
     pub(super) fn push(&mut self, ticket: Ticket, scope: Scope) {
-        debug_assert!(self.waiting.last_key_value().is_none_or(|(last, _)| *last < ticket));
+        debug_assert!(
+            self.waiting
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < ticket)
+        );
         let mut lines = 0;
         for (line, shard) in self.lines.iter_mut().zip((0..=u16::MAX).map(ShardId)) {
             let touched = match &scope {
@@ -72,19 +79,35 @@ impl Queue {
             }
         }
         if lines > 0 {
-            self.waiting.insert(ticket, Waiting { scope, lines, working: false });
+            self.waiting.insert(
+                ticket,
+                Waiting {
+                    scope,
+                    lines,
+                    working: false,
+                },
+            );
         }
     }
 
     /// Takes out everything that may go now, in order of arrival. `open` tells whether a shard takes writes;
     /// `quiet` whether every operation taken before is registered.
-    pub(super) fn take(&mut self, open: impl Fn(ShardId) -> bool, quiet: bool) -> Vec<Ready> {
-        let mut quiet = quiet;
-        let mut ready = Vec::new();
-        let mut heads: BTreeSet<Ticket> = self.lines.iter().filter_map(|line| line.front().copied()).collect();
+    pub(super) fn take(
+        &mut self,
+        open: impl Fn(ShardId) -> bool,
+        quiet: impl Fn() -> bool,
+    ) -> Vec<Ready> {
+        let mut ready: Vec<Ready> = Vec::new();
+        let mut heads: BTreeSet<Ticket> = self
+            .lines
+            .iter()
+            .filter_map(|line| line.front().copied())
+            .collect();
         while let Some(ticket) = heads.pop_first() {
             let at_head: Vec<ShardId> = self.at_head(ticket);
-            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
+            let Some(waiting) = self.waiting.get_mut(&ticket) else {
+                continue;
+            };
             let of_all = || at_head.len() == waiting.lines;
             let all_open = || at_head.iter().all(|shard| open(*shard));
             let shards = match waiting.scope {
@@ -92,16 +115,19 @@ impl Queue {
                 Scope::Shards(_) => at_head.into_iter().filter(|shard| open(*shard)).collect(),
                 Scope::All if of_all() && all_open() => at_head,
                 Scope::Step if of_all() && all_open() => at_head,
-                Scope::Alone if of_all() && quiet => at_head,
+                Scope::Alone if of_all() && ready.is_empty() && quiet() => at_head,
                 Scope::All | Scope::Step | Scope::Alone => continue,
             };
             if shards.is_empty() {
                 continue;
             }
-            quiet = false;
             if matches!(waiting.scope, Scope::Step | Scope::Alone) {
                 waiting.working = true;
-                ready.push(Ready { ticket, shards, last: true });
+                ready.push(Ready {
+                    ticket,
+                    shards,
+                    last: true,
+                });
                 continue;
             }
             waiting.lines -= shards.len();
@@ -114,9 +140,18 @@ impl Queue {
                 line.pop_front();
                 heads.extend(line.front());
             }
-            ready.push(Ready { ticket, shards, last });
+            ready.push(Ready {
+                ticket,
+                shards,
+                last,
+            });
         }
         ready
+    }
+
+    /// Operations of which some part still waits, in order of arrival.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Ticket> {
+        self.waiting.keys().copied()
     }
 
     /// Lets operations behind a `Step` or `Alone` go on.
@@ -135,7 +170,10 @@ impl Queue {
 
     fn at_head(&self, ticket: Ticket) -> Vec<ShardId> {
         let heads = self.lines.iter().zip((0..=u16::MAX).map(ShardId));
-        heads.filter(|(line, _)| line.front() == Some(&ticket)).map(|(_, shard)| shard).collect()
+        heads
+            .filter(|(line, _)| line.front() == Some(&ticket))
+            .map(|(_, shard)| shard)
+            .collect()
     }
 }
 
@@ -149,8 +187,11 @@ mod tests {
     }
 
     fn go(queue: &mut Queue, closed: &[u16], quiet: bool) -> Vec<(Ticket, Vec<u16>, bool)> {
-        let ready = queue.take(|shard| !closed.contains(&shard.0), quiet);
-        ready.into_iter().map(|r| (r.ticket, r.shards.iter().map(|s| s.0).collect(), r.last)).collect()
+        let ready = queue.take(|shard| !closed.contains(&shard.0), || quiet);
+        ready
+            .into_iter()
+            .map(|r| (r.ticket, r.shards.iter().map(|s| s.0).collect(), r.last))
+            .collect()
     }
 
     #[test]
@@ -159,10 +200,16 @@ mod tests {
         queue.push(1, shards(&[0, 1]));
         queue.push(2, shards(&[1]));
         queue.push(3, shards(&[2]));
-        assert_eq!(go(&mut queue, &[1], false), [(1, vec![0], false), (3, vec![2], true)]);
+        assert_eq!(
+            go(&mut queue, &[1], false),
+            [(1, vec![0], false), (3, vec![2], true)]
+        );
         assert_eq!(go(&mut queue, &[1], false), []);
-        assert_eq!(go(&mut queue, &[], false), [(1, vec![1], true), (2, vec![1], true)]);
-        assert!(queue.waiting.is_empty());
+        assert_eq!(
+            go(&mut queue, &[], false),
+            [(1, vec![1], true), (2, vec![1], true)]
+        );
+        assert_eq!(queue.waiting().next(), None);
     }
 
     #[test]
@@ -174,7 +221,11 @@ mod tests {
         assert_eq!(go(&mut queue, &[1], false), []);
         assert_eq!(
             go(&mut queue, &[], false),
-            [(1, vec![1], true), (2, vec![0, 1], true), (3, vec![0], true)]
+            [
+                (1, vec![1], true),
+                (2, vec![0, 1], true),
+                (3, vec![0], true)
+            ]
         );
     }
 
@@ -197,7 +248,11 @@ mod tests {
         queue.push(2, Scope::Alone);
         assert_eq!(go(&mut queue, &[], true), [(1, vec![0], true)]);
         assert_eq!(go(&mut queue, &[], false), []);
-        assert_eq!(go(&mut queue, &[0], true), [(2, vec![0], true)], "a fence does not hold it");
+        assert_eq!(
+            go(&mut queue, &[0], true),
+            [(2, vec![0], true)],
+            "a fence does not hold it"
+        );
     }
 
     #[test]
@@ -220,7 +275,8 @@ mod tests {
     const SHARDS: u16 = 4;
 
     fn event() -> impl Strategy<Value = Event> {
-        let some = proptest::collection::btree_set((0..SHARDS).prop_map(ShardId), 1..=usize::from(SHARDS));
+        let some =
+            proptest::collection::btree_set((0..SHARDS).prop_map(ShardId), 1..=usize::from(SHARDS));
         prop_oneof![
             4 => some.prop_map(|shards| Event::Push(Scope::Shards(shards))),
             1 => Just(Event::Push(Scope::All)),
@@ -241,7 +297,7 @@ mod tests {
             let mut went: Vec<Vec<Ticket>> = vec![Vec::new(); usize::from(SHARDS)];
             let mut drive = |queue: &mut Queue, closed: &BTreeSet<u16>, scopes: &BTreeMap<Ticket, Scope>| {
                 loop {
-                    let ready = queue.take(|shard| !closed.contains(&shard.0), false);
+                    let ready = queue.take(|shard| !closed.contains(&shard.0), || false);
                     if ready.is_empty() {
                         return Ok(());
                     }

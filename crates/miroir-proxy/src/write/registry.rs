@@ -35,12 +35,17 @@ impl Registry {
         submission: Box<Submission>,
     ) -> Result<(), Box<Submission>> {
         let inbox = self.sequencer(shared, route, proxy);
-        inbox.send(Message::Submit(submission)).map_err(|refused| match refused.0 {
-            Message::Submit(submission) => submission,
-            Message::Lane(_) | Message::Registered { .. } | Message::Committed { .. } | Message::Deleted { .. } => {
-                unreachable!("what was sent comes back")
-            }
-        })
+        inbox
+            .send(Message::Submit(submission))
+            .map_err(|refused| match refused.0 {
+                Message::Submit(submission) => submission,
+                Message::Lane(_)
+                | Message::Registered { .. }
+                | Message::Committed { .. }
+                | Message::Deleted { .. } => {
+                    unreachable!("what was sent comes back")
+                }
+            })
     }
 
     fn sequencer(
@@ -58,14 +63,22 @@ impl Registry {
             }
         }
         let inbox = sequencer::spawn(Arc::clone(shared), route, proxy);
-        let handle = Handle { incarnation: route.incarnation, proxy, inbox: inbox.clone() };
+        let handle = Handle {
+            incarnation: route.incarnation,
+            proxy,
+            inbox: inbox.clone(),
+        };
         handles.insert(route.uid.clone(), handle);
         inbox
     }
 
     /// Begins the sequencers of the indexes that are this proxy's by `table`, and forgets those that are not.
     fn follow(&self, shared: &Arc<Shared>, table: &RoutingTable, proxy: ProxyId) {
-        for route in table.indexes.values().filter(|route| route.writer == Some(proxy)) {
+        for route in table
+            .indexes
+            .values()
+            .filter(|route| route.writer == Some(proxy))
+        {
             self.sequencer(shared, route, proxy);
         }
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);

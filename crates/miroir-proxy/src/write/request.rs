@@ -83,9 +83,10 @@ impl Operation {
     pub fn kind(&self) -> TaskKind {
         match self {
             Self::AddDocuments(_) => TaskKind::DocumentAdditionOrUpdate,
-            Self::DeleteOne { .. } | Self::DeleteBatch { .. } | Self::DeleteByFilter { .. } | Self::DeleteAll => {
-                TaskKind::DocumentDeletion
-            }
+            Self::DeleteOne { .. }
+            | Self::DeleteBatch { .. }
+            | Self::DeleteByFilter { .. }
+            | Self::DeleteAll => TaskKind::DocumentDeletion,
             Self::Settings { .. } | Self::ResetSettings => TaskKind::SettingsUpdate,
             Self::CreateIndex { .. } => TaskKind::IndexCreation,
             Self::UpdateIndex { .. } => TaskKind::IndexUpdate,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use miroir_core::id::{Epoch, ProxyId};
 use miroir_core::cluster::Rejection;
+use miroir_core::id::{Epoch, ProxyId};
 use miroir_core::routing::{IndexRoute, RoutingTable};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout_at;
@@ -48,15 +48,22 @@ enum Try {
 
 impl Shared {
     /// Carries `request` out, wherever it belongs.
-    pub(super) async fn carry_out(self: Arc<Self>, request: WriteRequest) -> Result<Accepted, WriteError> {
+    pub(super) async fn carry_out(
+        self: Arc<Self>,
+        request: WriteRequest,
+    ) -> Result<Accepted, WriteError> {
         let active = self.active.begin();
         let deadline = Instant::now() + self.config.hold;
         match &request.operation {
             Operation::CreateIndex { primary_key } => {
-                return self.create_by_name(&request.index, primary_key.as_deref(), deadline).await;
+                return self
+                    .create_by_name(&request.index, primary_key.as_deref(), deadline)
+                    .await;
             }
             Operation::UpdateIndex { primary_key } => {
-                return self.update_by_name(&request.index, primary_key.as_deref(), deadline).await;
+                return self
+                    .update_by_name(&request.index, primary_key.as_deref(), deadline)
+                    .await;
             }
             Operation::AddDocuments(_)
             | Operation::DeleteOne { .. }
@@ -67,27 +74,47 @@ impl Shared {
             | Operation::ResetSettings
             | Operation::DeleteIndex => {}
         }
-        let mut room = Some(self.budget.take(request.raw.body.len().saturating_mul(2), deadline).await?);
+        let mut room = Some(
+            self.budget
+                .take(request.raw.body.len().saturating_mul(2), deadline)
+                .await?,
+        );
         let mut active = Some(active);
         let mut grace = Some(deadline.min(Instant::now() + TABLE_GRACE));
         loop {
             let table = self.control.table();
             let tried = match place(&table, &request, self.control.proxy_id()) {
                 Place::Here(route, proxy) => {
-                    self.here(&request, (&route, proxy), (&mut room, &mut active), deadline).await
+                    self.here(
+                        &request,
+                        (&route, proxy),
+                        (&mut room, &mut active),
+                        deadline,
+                    )
+                    .await
                 }
-                Place::Elsewhere(_) | Place::Nowhere | Place::Unknown if request.forwarded => match grace.take() {
-                    Some(grace) => {
-                        let mine = |table: &RoutingTable| {
-                            matches!(place(table, &request, self.control.proxy_id()), Place::Here(..))
-                        };
-                        self.control.wait_table(grace, mine).await;
-                        continue;
+                Place::Elsewhere(_) | Place::Nowhere | Place::Unknown if request.forwarded => {
+                    match grace.take() {
+                        Some(grace) => {
+                            let mine = |table: &RoutingTable| {
+                                matches!(
+                                    place(table, &request, self.control.proxy_id()),
+                                    Place::Here(..)
+                                )
+                            };
+                            self.control.wait_table(grace, mine).await;
+                            continue;
+                        }
+                        None => Try::Done(Err(WriteError::Moved)),
                     }
-                    None => Try::Done(Err(WriteError::Moved)),
-                },
-                Place::Elsewhere(url) => self.elsewhere(&request, &url, table.epoch, deadline).await,
-                Place::Unknown => match self.on_unknown_index(&request.index, &request.operation, deadline).await {
+                }
+                Place::Elsewhere(url) => {
+                    self.elsewhere(&request, &url, table.epoch, deadline).await
+                }
+                Place::Unknown => match self
+                    .on_unknown_index(&request.index, &request.operation, deadline)
+                    .await
+                {
                     Unrouted::Done(answer) => Try::Done(answer),
                     Unrouted::Again => continue,
                 },
@@ -99,7 +126,11 @@ impl Shared {
                 Try::Again => self.wait_for_news(table.epoch, deadline).await?,
             }
             if room.is_none() {
-                room = Some(self.budget.take(request.raw.body.len().saturating_mul(2), deadline).await?);
+                room = Some(
+                    self.budget
+                        .take(request.raw.body.len().saturating_mul(2), deadline)
+                        .await?,
+                );
             }
         }
     }
@@ -110,7 +141,9 @@ impl Shared {
             let reason = "the index has no writer that can be reached, or no coordinator leads";
             return Err(WriteError::held(reason));
         };
-        self.control.wait_table(Instant::now() + pause, |table| table.epoch > epoch).await;
+        self.control
+            .wait_table(Instant::now() + pause, |table| table.epoch > epoch)
+            .await;
         Ok(())
     }
 
@@ -136,7 +169,10 @@ impl Shared {
             room: room.take(),
             active: active.take().unwrap_or_default(),
         };
-        if let Err(back) = self.registry.submit(self, route, proxy, Box::new(submission)) {
+        if let Err(back) = self
+            .registry
+            .submit(self, route, proxy, Box::new(submission))
+        {
             (*room, *active) = (back.room, Some(back.active));
             return Try::Again;
         }
@@ -144,8 +180,12 @@ impl Shared {
         match timeout_at(by.into(), answered).await {
             Ok(Ok(Err(WriteError::Moved))) => Try::Again,
             Ok(Ok(answer)) => Try::Done(answer),
-            Ok(Err(_)) => Try::Done(Err(WriteError::unknown("this proxy stopped being the index's writer"))),
-            Err(_) => Try::Done(Err(WriteError::unknown("the nodes or the coordinators take too long"))),
+            Ok(Err(_)) => Try::Done(Err(WriteError::unknown(
+                "this proxy stopped being the index's writer",
+            ))),
+            Err(_) => Try::Done(Err(WriteError::unknown(
+                "the nodes or the coordinators take too long",
+            ))),
         }
     }
 
@@ -157,16 +197,24 @@ impl Shared {
         deadline: Instant,
     ) -> Result<Option<Prepared>, WriteError> {
         let mut prepared = prepare::prepare(operation, route).await?;
-        let Some(key) = prepared.new_key.take() else { return Ok(Some(prepared)) };
+        let Some(key) = prepared.new_key.take() else {
+            return Ok(Some(prepared));
+        };
         let whose = (&route.uid, route.incarnation);
         let catalog = self.catalog_until(deadline);
-        let error = match catalog.set_primary_key(Uuid::now_v7(), whose, &key, None).await {
+        let error = match catalog
+            .set_primary_key(Uuid::now_v7(), whose, &key, None)
+            .await
+        {
             Ok(_) => return Ok(Some(prepared)),
             Err(error) => error,
         };
         // Another write was first: this one is read again by its key.
         if let Some(Rejection::PrimaryKeyExists { primary_key, .. }) = error.rejection() {
-            let route = IndexRoute { primary_key: Some(primary_key.clone()), ..route.clone() };
+            let route = IndexRoute {
+                primary_key: Some(primary_key.clone()),
+                ..route.clone()
+            };
             return Ok(Some(prepare::prepare(operation, &route).await?));
         }
         match uncommitted(&error) {
@@ -178,7 +226,13 @@ impl Shared {
     }
 
     /// Forwards a write to the index's writer.
-    async fn elsewhere(&self, request: &WriteRequest, url: &str, epoch: Epoch, deadline: Instant) -> Try {
+    async fn elsewhere(
+        &self,
+        request: &WriteRequest,
+        url: &str,
+        epoch: Epoch,
+        deadline: Instant,
+    ) -> Try {
         let mut lost = None;
         loop {
             match self.forwarder.send(url, epoch, request).await {
@@ -186,7 +240,9 @@ impl Shared {
                 Forwarded::NotTaken => {
                     return match lost {
                         // It is not there now, but the lost try may have been carried out.
-                        Some(why) => Try::Done(Err(WriteError::unknown(format!("the index's writer: {why}")))),
+                        Some(why) => Try::Done(Err(WriteError::unknown(format!(
+                            "the index's writer: {why}"
+                        )))),
                         None => Try::Again,
                     };
                 }
@@ -196,7 +252,11 @@ impl Shared {
                         tokio::time::sleep(pause).await;
                         lost = Some(why);
                     }
-                    None => return Try::Done(Err(WriteError::unknown(format!("the index's writer: {why}")))),
+                    None => {
+                        return Try::Done(Err(WriteError::unknown(format!(
+                            "the index's writer: {why}"
+                        ))));
+                    }
                 },
             }
         }
@@ -204,8 +264,12 @@ impl Shared {
 }
 
 fn place(table: &RoutingTable, request: &WriteRequest, this: Option<ProxyId>) -> Place {
-    let Some(this) = this.filter(|_| table.epoch != Epoch(0)) else { return Place::Nowhere };
-    let Some(route) = table.indexes.get(&request.index) else { return Place::Unknown };
+    let Some(this) = this.filter(|_| table.epoch != Epoch(0)) else {
+        return Place::Nowhere;
+    };
+    let Some(route) = table.indexes.get(&request.index) else {
+        return Place::Unknown;
+    };
     match route.writer {
         Some(writer) if writer == this => Place::Here(Arc::clone(route), this),
         Some(writer) => match table.proxies.get(&writer) {

@@ -39,7 +39,13 @@ struct State {
 
 impl Histogram {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { buckets: vec![0; BUCKETS], count: 0, max_ms: 0.0 }) }
+        Self {
+            state: Mutex::new(State {
+                buckets: vec![0; BUCKETS],
+                count: 0,
+                max_ms: 0.0,
+            }),
+        }
     }
 
     pub(super) fn record(&self, took: Duration) {
@@ -70,11 +76,17 @@ impl State {
             seen < rank
         });
         // A bucket's upper bound may lie above every duration in it.
-        ends.next().filter(|_| self.count > 0).map_or(0.0, |(index, _)| upper_ms(index).min(self.max_ms))
+        ends.next()
+            .filter(|_| self.count > 0)
+            .map_or(0.0, |(index, _)| upper_ms(index).min(self.max_ms))
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the buckets first")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the buckets first"
+)]
 fn bucket(ms: f64) -> usize {
     if ms <= SMALLEST_MS {
         return 0;
@@ -110,6 +122,9 @@ mod tests {
         let histogram = Histogram::new();
         histogram.record(Duration::from_secs(7200));
         let stats = histogram.stats();
-        assert_eq!((stats.p50_ms, stats.p99_ms, stats.max_ms), (stats.p99_ms, stats.p50_ms, 7_200_000.0));
+        assert_eq!(
+            (stats.p50_ms, stats.p99_ms, stats.max_ms),
+            (stats.p99_ms, stats.p50_ms, 7_200_000.0)
+        );
     }
 }

@@ -6,36 +6,57 @@ use miroir_core::id::IndexUid;
 use serde_json::{Value, json};
 
 fn task(kind: TaskKind, details: Value) -> NewTask {
-    NewTask { kind, details, custom_metadata: None, failure: None }
+    NewTask {
+        kind,
+        details,
+        custom_metadata: None,
+        failure: None,
+    }
 }
 
 /// The same task, known to fail with `error` before any node sees it.
 pub(super) fn failed(task: NewTask, error: &ApiError) -> NewTask {
-    NewTask { failure: Some(json!(error)), ..task }
+    NewTask {
+        failure: Some(json!(error)),
+        ..task
+    }
 }
 
 /// An addition of `received` documents with `distinct` different ids. Details that begin with `_` are for the
 /// coordinators alone.
-pub(super) fn addition(received: usize, distinct: usize, custom_metadata: Option<String>) -> NewTask {
-    let details = json!({ "receivedDocuments": received, "indexedDocuments": null, "_distinct": distinct });
-    NewTask { custom_metadata, ..task(TaskKind::DocumentAdditionOrUpdate, details) }
+pub(super) fn addition(
+    received: usize,
+    distinct: usize,
+    custom_metadata: Option<String>,
+) -> NewTask {
+    let details =
+        json!({ "receivedDocuments": received, "indexedDocuments": null, "_distinct": distinct });
+    NewTask {
+        custom_metadata,
+        ..task(TaskKind::DocumentAdditionOrUpdate, details)
+    }
 }
 
 /// A deletion of `provided` ids.
 pub(super) fn deletion_by_ids(provided: usize) -> NewTask {
-    let details = json!({ "providedIds": provided, "originalFilter": null, "deletedDocuments": null });
+    let details =
+        json!({ "providedIds": provided, "originalFilter": null, "deletedDocuments": null });
     task(TaskKind::DocumentDeletion, details)
 }
 
 /// A deletion by a client's filter.
 pub(super) fn deletion_by_filter(filter: &Value) -> NewTask {
-    let details = json!({ "providedIds": 0, "originalFilter": filter.to_string(), "deletedDocuments": null });
+    let details =
+        json!({ "providedIds": 0, "originalFilter": filter.to_string(), "deletedDocuments": null });
     task(TaskKind::DocumentDeletion, details)
 }
 
 /// A deletion of every document.
 pub(super) fn deletion_of_all() -> NewTask {
-    task(TaskKind::DocumentDeletion, json!({ "deletedDocuments": null }))
+    task(
+        TaskKind::DocumentDeletion,
+        json!({ "deletedDocuments": null }),
+    )
 }
 
 /// A change of settings, as the client wrote it.
@@ -45,7 +66,10 @@ pub(super) fn settings(patch: &Value) -> NewTask {
 
 /// The creation of an index.
 pub(super) fn creation(primary_key: Option<&str>) -> NewTask {
-    task(TaskKind::IndexCreation, json!({ "primaryKey": primary_key }))
+    task(
+        TaskKind::IndexCreation,
+        json!({ "primaryKey": primary_key }),
+    )
 }
 
 /// A change of an index's primary key.
@@ -63,7 +87,10 @@ pub(super) fn index_not_found(uid: &IndexUid) -> ApiError {
 }
 
 pub(super) fn index_already_exists(uid: &IndexUid) -> ApiError {
-    ApiError::new(Code::IndexAlreadyExists, format!("Index `{uid}` already exists."))
+    ApiError::new(
+        Code::IndexAlreadyExists,
+        format!("Index `{uid}` already exists."),
+    )
 }
 
 pub(super) fn primary_key_already_exists(primary_key: &str) -> ApiError {

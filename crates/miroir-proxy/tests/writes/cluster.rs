@@ -16,8 +16,8 @@ use miroir_meili::Secret;
 use miroir_proxy::catalog::Catalog;
 use miroir_proxy::control::{self, Control, ControlConfig};
 use miroir_proxy::write::{
-    Accepted, AddDocuments, FORWARDED_HEADER, MOVED_HEADER, Mode, Operation, REQUEST_ID_HEADER, RawRequest,
-    TOKEN_HEADER, WriteError, WriteRequest, Writes, WritesConfig,
+    Accepted, AddDocuments, FORWARDED_HEADER, MOVED_HEADER, Mode, Operation, REQUEST_ID_HEADER,
+    RawRequest, TOKEN_HEADER, WriteError, WriteRequest, Writes, WritesConfig,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,9 @@ use super::node::Node;
 pub const SHARDS: u16 = 4;
 /// Long enough for a loaded machine; a test that waits so long fails.
 pub const LONG: Duration = Duration::from_secs(20);
+
+/// How long the proxies expect a request to stay under way.
+pub const LATE_REQUEST: Duration = Duration::from_millis(100);
 
 /// Waits until `done` answers something.
 pub async fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
@@ -72,23 +75,31 @@ pub fn control_config(endpoints: &[&str], url: &str) -> ControlConfig {
 
 impl Proxy {
     pub async fn start(coordinator: &Coordinator, hold: Duration) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let shutdown = CancellationToken::new();
-        let control =
-            control::spawn(control_config(&[&coordinator.url], &url), shutdown.clone()).expect("a configuration");
+        let control = control::spawn(control_config(&[&coordinator.url], &url), shutdown.clone())
+            .expect("a configuration");
         let catalog = Catalog::new(control.coordinators());
         let config = WritesConfig {
             hold,
-            late_request: Duration::from_millis(100),
+            late_request: LATE_REQUEST,
             ..WritesConfig::new(Secret::new(TOKEN))
         };
         let writes = Writes::new(control.clone(), catalog, config).expect("a client");
         let app = Router::new().fallback(forwarded).with_state(writes.clone());
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("serving") });
+        let server =
+            tokio::spawn(async move { axum::serve(listener, app).await.expect("serving") });
         let ready = control.clone();
         until("the proxy is registered", || ready.proxy_id()).await;
-        Self { control, writes, shutdown, server }
+        Self {
+            control,
+            writes,
+            shutdown,
+            server,
+        }
     }
 
     /// Submits an operation on index `x`.
@@ -102,7 +113,10 @@ impl Proxy {
     }
 
     /// Submits in the background.
-    pub fn begin(&self, operation: Operation) -> tokio::task::JoinHandle<Result<Accepted, WriteError>> {
+    pub fn begin(
+        &self,
+        operation: Operation,
+    ) -> tokio::task::JoinHandle<Result<Accepted, WriteError>> {
         let writes = self.writes.clone();
         tokio::spawn(async move { writes.submit(request(operation)).await })
     }
@@ -116,9 +130,20 @@ pub fn request(operation: Operation) -> WriteRequest {
         Operation::DeleteAll => (Method::DELETE, "/indexes/x/documents", Bytes::new()),
         _ => (Method::POST, "/other", Bytes::new()),
     };
-    let raw = RawRequest { method, path_and_query: path.to_owned(), headers: HeaderMap::new(), body };
+    let raw = RawRequest {
+        method,
+        path_and_query: path.to_owned(),
+        headers: HeaderMap::new(),
+        body,
+    };
     let index = IndexUid::parse("x").expect("a uid");
-    WriteRequest { index, operation, forwarded: false, raw, request_id: Uuid::new_v4() }
+    WriteRequest {
+        index,
+        operation,
+        forwarded: false,
+        raw,
+        request_id: Uuid::new_v4(),
+    }
 }
 
 pub fn add(documents: Value) -> Operation {
@@ -140,17 +165,25 @@ async fn forwarded(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    assert_eq!(headers.get(TOKEN_HEADER).map(HeaderValue::as_bytes), Some(TOKEN.as_bytes()));
+    assert_eq!(
+        headers.get(TOKEN_HEADER).map(HeaderValue::as_bytes),
+        Some(TOKEN.as_bytes())
+    );
     assert!(headers.contains_key(FORWARDED_HEADER));
-    let id = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok()).expect("an id");
+    let id = headers
+        .get(REQUEST_ID_HEADER)
+        .and_then(|id| id.to_str().ok()?.parse().ok())
+        .expect("an id");
     let operation = match (method, uri.path()) {
-        (Method::POST, "/indexes/x/documents") => {
-            add(serde_json::from_slice(&body).expect("JSON"))
-        }
+        (Method::POST, "/indexes/x/documents") => add(serde_json::from_slice(&body).expect("JSON")),
         (Method::DELETE, "/indexes/x") => Operation::DeleteIndex,
         (method, path) => panic!("{method} {path}"),
     };
-    let request = WriteRequest { forwarded: true, request_id: id, ..request(operation) };
+    let request = WriteRequest {
+        forwarded: true,
+        request_id: id,
+        ..request(operation)
+    };
     match writes.submit(request).await {
         Ok(accepted) => {
             let body = json!({
@@ -163,7 +196,9 @@ async fn forwarded(
             let status = StatusCode::from_u16(error.status()).expect("a status");
             let mut response = (status, error.body()).into_response();
             if status == StatusCode::MISDIRECTED_REQUEST {
-                response.headers_mut().insert(MOVED_HEADER, HeaderValue::from_static("1"));
+                response
+                    .headers_mut()
+                    .insert(MOVED_HEADER, HeaderValue::from_static("1"));
             }
             response
         }
@@ -189,8 +224,14 @@ impl Cluster {
             min_in_sync,
             ..Policy::default()
         };
-        coordinator.apply(&Command::Bootstrap { cluster_id: "c".to_owned(), policy });
-        let mut cluster = Self { coordinator, nodes: Vec::new() };
+        coordinator.apply(&Command::Bootstrap {
+            cluster_id: "c".to_owned(),
+            policy,
+        });
+        let mut cluster = Self {
+            coordinator,
+            nodes: Vec::new(),
+        };
         for _ in 0..nodes {
             cluster.add_node();
         }
@@ -206,7 +247,9 @@ impl Cluster {
             weight: 1,
             version: "1.26.0".to_owned(),
         };
-        let Outcome::NodeAdded { node: id, .. } = self.coordinator.apply(&Command::AddNode { node: spec }) else {
+        let Outcome::NodeAdded { node: id, .. } =
+            self.coordinator.apply(&Command::AddNode { node: spec })
+        else {
             panic!("not added");
         };
         self.nodes.push(node);
@@ -229,24 +272,42 @@ impl Cluster {
     pub fn copies(&self, shard: ShardId) -> Vec<NodeId> {
         self.coordinator.state(|state| {
             let index = &state.indexes[&IndexUid::parse("x").expect("a uid")];
-            index.shard(shard).expect("a shard").writable().map(|r| r.node).collect()
+            index
+                .shard(shard)
+                .expect("a shard")
+                .writable()
+                .map(|r| r.node)
+                .collect()
         })
     }
 
     pub fn task(&self, uid: TaskUid) -> Task {
-        self.coordinator.state(|state| state.tasks.get(uid).cloned()).expect("registered")
+        self.coordinator
+            .state(|state| state.tasks.get(uid).cloned())
+            .expect("registered")
     }
 
     /// Plans to move a shard of `x` to a node, and grants the slot.
     pub fn begin_move(&self, shard: ShardId, target: NodeId) -> MigrationId {
         let uid = IndexUid::parse("x").expect("a uid");
         let source = self.copies(shard)[0];
-        let incarnation = self.coordinator.state(|state| state.indexes[&uid].incarnation);
+        let incarnation = self
+            .coordinator
+            .state(|state| state.indexes[&uid].incarnation);
         let group = GroupId(1);
-        let one = PlannedMove { uid, incarnation, shard, group, source, target, replaces_source: true };
-        let Outcome::Planned { migrations, .. } =
-            self.coordinator.apply(&Command::Plan { operation: None, moves: vec![one] })
-        else {
+        let one = PlannedMove {
+            uid,
+            incarnation,
+            shard,
+            group,
+            source,
+            target,
+            replaces_source: true,
+        };
+        let Outcome::Planned { migrations, .. } = self.coordinator.apply(&Command::Plan {
+            operation: None,
+            moves: vec![one],
+        }) else {
             panic!("not planned");
         };
         self.coordinator.advance(migrations[0], Event::SlotGranted);
@@ -256,7 +317,9 @@ impl Cluster {
 
 /// Ids of documents of one shard.
 pub fn ids_of(shard: ShardId) -> impl Iterator<Item = String> {
-    (0..).map(|n: u32| n.to_string()).filter(move |id| ShardId(shard_of(id, SHARDS)) == shard)
+    (0..)
+        .map(|n: u32| n.to_string())
+        .filter(move |id| ShardId(shard_of(id, SHARDS)) == shard)
 }
 
 /// An id of that shard.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use miroir_core::cluster::{ReplicaState, TaskStatus};
 use miroir_core::id::{NodeId, ShardId};
+use miroir_core::migration::Event;
 use miroir_proxy::write::Operation;
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, document, id_of, until};
+use super::cluster::{Cluster, LONG, document, id_of, until};
 use super::node::Fault;
 
 /// The states of the copies of a shard of `x`.
@@ -23,17 +24,33 @@ fn copies(cluster: &Cluster, shard: u16) -> Vec<(NodeId, ReplicaState)> {
 async fn a_copy_that_missed_a_write_is_stale_before_the_write_is_acknowledged() {
     let mut cluster = Cluster::start(2, 2).await;
     let proxy = cluster.impatient_proxy().await;
-    proxy.add(json!([document(&id_of(0), 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document(&id_of(0), 0)]))
+        .await
+        .expect("accepted");
     cluster.nodes[1].stop();
-    proxy.add(json!([document(&id_of(0), 1)])).await.expect("one copy took it");
+    proxy
+        .add(json!([document(&id_of(0), 1)]))
+        .await
+        .expect("one copy took it");
     assert_eq!(
         copies(&cluster, 0),
-        [(NodeId(1), ReplicaState::InSync), (NodeId(2), ReplicaState::Stale)]
+        [
+            (NodeId(1), ReplicaState::InSync),
+            (NodeId(2), ReplicaState::Stale)
+        ]
     );
-    assert_eq!(copies(&cluster, 1)[1].1, ReplicaState::InSync, "another shard missed nothing");
+    assert_eq!(
+        copies(&cluster, 1)[1].1,
+        ReplicaState::InSync,
+        "another shard missed nothing"
+    );
     // A stale copy is sent no more of its shard; the node is tried again for others.
     cluster.nodes[1].restart();
-    proxy.add(json!([document(&id_of(0), 2), document(&id_of(1), 2)])).await.expect("accepted");
+    proxy
+        .add(json!([document(&id_of(0), 2), document(&id_of(1), 2)]))
+        .await
+        .expect("accepted");
     assert_eq!(cluster.nodes[1].ids(), [id_of(0), id_of(1)]);
 }
 
@@ -41,16 +58,32 @@ async fn a_copy_that_missed_a_write_is_stale_before_the_write_is_acknowledged() 
 async fn without_a_copy_that_takes_it_a_write_is_refused() {
     let mut cluster = Cluster::start(1, 1).await;
     let proxy = cluster.impatient_proxy().await;
-    proxy.add(json!([document("1", 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
     cluster.nodes[0].stop();
-    let error = proxy.add(json!([document("2", 0)])).await.expect_err("nowhere");
+    let error = proxy
+        .add(json!([document("2", 0)]))
+        .await
+        .expect_err("nowhere");
     // On a connection that was open the request may have left, so the outcome is unknown the first time.
     assert_eq!((error.status(), error.retry_after_s()), (503, Some(1)));
-    let error = proxy.add(json!([document("2", 0)])).await.expect_err("nowhere");
+    let error = proxy
+        .add(json!([document("2", 0)]))
+        .await
+        .expect_err("nowhere");
     assert_eq!((error.status(), error.outcome_unknown()), (503, false));
-    assert_eq!(cluster.coordinator.tasks().len(), 1, "nothing was registered");
+    assert_eq!(
+        cluster.coordinator.tasks().len(),
+        1,
+        "nothing was registered"
+    );
     cluster.nodes[0].restart();
-    proxy.add(json!([document("3", 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document("3", 0)]))
+        .await
+        .expect("accepted");
     assert_eq!(cluster.nodes[0].ids(), ["1", "3"]);
     assert_eq!(copies(&cluster, 0)[0].1, ReplicaState::InSync);
 }
@@ -59,7 +92,10 @@ async fn without_a_copy_that_takes_it_a_write_is_refused() {
 async fn a_node_that_comes_back_in_time_gets_the_write() {
     let mut cluster = Cluster::start(1, 1).await;
     let proxy = cluster.proxy().await;
-    proxy.add(json!([document("1", 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
     cluster.nodes[0].stop();
     let write = proxy.begin(super::cluster::add(json!([document("2", 0)])));
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -72,7 +108,10 @@ async fn a_node_that_comes_back_in_time_gets_the_write() {
 async fn a_lost_answer_is_looked_up_and_not_sent_again() {
     let cluster = Cluster::start(1, 1).await;
     let proxy = cluster.proxy().await;
-    proxy.add(json!([document("1", 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
     let table = [
         (Fault::LoseAnswer, "2"),
         (Fault::LoseRequest, "3"),
@@ -84,9 +123,17 @@ async fn a_lost_answer_is_looked_up_and_not_sent_again() {
         let task = cluster.task(accepted.task_uid);
         assert_eq!(task.parts.len(), 1);
         let sent = &cluster.nodes[0].tasks()[task.parts[0].node_task as usize];
-        assert!(sent.body.contains(&format!("\"id\":\"{id}\"")), "{fault:?}: {}", sent.body);
+        assert!(
+            sent.body.contains(&format!("\"id\":\"{id}\"")),
+            "{fault:?}: {}",
+            sent.body
+        );
     }
-    assert_eq!(cluster.nodes[0].ids(), ["1", "2", "3", "4"], "each once, in order");
+    assert_eq!(
+        cluster.nodes[0].ids(),
+        ["1", "2", "3", "4"],
+        "each once, in order"
+    );
 }
 
 #[tokio::test]
@@ -94,9 +141,15 @@ async fn where_a_lost_answer_cannot_be_looked_up_the_copy_has_missed_it() {
     let cluster = Cluster::start(2, 2).await;
     cluster.nodes[1].be_old();
     let proxy = cluster.proxy().await;
-    proxy.add(json!([document(&id_of(0), 0)])).await.expect("an old node needs no marks");
+    proxy
+        .add(json!([document(&id_of(0), 0)]))
+        .await
+        .expect("an old node needs no marks");
     cluster.nodes[1].fail(&[Fault::LoseAnswer]);
-    proxy.add(json!([document(&id_of(0), 1)])).await.expect("the other copy has it");
+    proxy
+        .add(json!([document(&id_of(0), 1)]))
+        .await
+        .expect("the other copy has it");
     assert_eq!(copies(&cluster, 0)[1], (NodeId(2), ReplicaState::Stale));
 }
 
@@ -104,13 +157,25 @@ async fn where_a_lost_answer_cannot_be_looked_up_the_copy_has_missed_it() {
 async fn a_registration_whose_answer_is_lost_is_registered_once() {
     let cluster = Cluster::start(1, 1).await;
     let proxy = cluster.proxy().await;
-    proxy.add(json!([document("1", 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
     until("settings are reported", || {
-        cluster.coordinator.table().indexes.values().all(|i| i.behind_on_settings().is_empty()).then_some(())
+        cluster
+            .coordinator
+            .table()
+            .indexes
+            .values()
+            .all(|i| i.behind_on_settings().is_empty())
+            .then_some(())
     })
     .await;
     cluster.coordinator.lose_answers(2);
-    let accepted = proxy.add(json!([document("2", 0)])).await.expect("accepted");
+    let accepted = proxy
+        .add(json!([document("2", 0)]))
+        .await
+        .expect("accepted");
     assert_eq!(cluster.coordinator.tasks().len(), 2);
     assert_eq!(accepted.task_uid.0, 1);
 }
@@ -119,14 +184,28 @@ async fn a_registration_whose_answer_is_lost_is_registered_once() {
 async fn what_every_node_refuses_is_refused_with_their_words() {
     let cluster = Cluster::start(2, 1).await;
     let proxy = cluster.proxy().await;
-    proxy.add(json!([document("1", 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
     // A node with counted copies gets one request.
-    cluster.nodes.iter().for_each(|node| node.fail(&[Fault::BadFilter]));
-    let error = proxy.submit(Operation::DeleteByFilter { filter: json!("a ~ 1") }).await.expect_err("refused");
+    cluster
+        .nodes
+        .iter()
+        .for_each(|node| node.fail(&[Fault::BadFilter]));
+    let error = proxy
+        .submit(Operation::DeleteByFilter {
+            filter: json!("a ~ 1"),
+        })
+        .await
+        .expect_err("refused");
     assert_eq!((error.status(), error.outcome_unknown()), (400, false));
     let body: Value = serde_json::from_slice(&error.body()).expect("JSON");
     assert_eq!(body["code"], "invalid_document_filter");
-    assert_eq!(body["message"], "Was expecting an operation. Available: `a`.");
+    assert_eq!(
+        body["message"],
+        "Was expecting an operation. Available: `a`."
+    );
     assert_eq!(cluster.coordinator.tasks().len(), 1);
 }
 
@@ -134,16 +213,28 @@ async fn what_every_node_refuses_is_refused_with_their_words() {
 async fn one_bad_document_of_a_thousand_is_named_and_nothing_is_sent() {
     let cluster = Cluster::start(2, 1).await;
     let proxy = cluster.proxy().await;
-    proxy.add(json!([document("1", 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
     let before: Vec<usize> = cluster.nodes.iter().map(|node| node.ids().len()).collect();
     let mut documents: Vec<Value> = (0..1000).map(|n| document(&n.to_string(), 0)).collect();
     documents[500]["id"] = json!("not an id");
-    let accepted = proxy.add(json!(documents)).await.expect("a task, as in Meilisearch");
+    let accepted = proxy
+        .add(json!(documents))
+        .await
+        .expect("a task, as in Meilisearch");
     let task = cluster.task(accepted.task_uid);
     assert_eq!(task.status, TaskStatus::Failed);
     let error = task.error.expect("an error");
     assert_eq!(error["code"], "invalid_document_id");
-    assert!(error["message"].as_str().expect("text").contains("not an id"), "{error}");
+    assert!(
+        error["message"]
+            .as_str()
+            .expect("text")
+            .contains("not an id"),
+        "{error}"
+    );
     assert_eq!(task.parts, []);
     let after: Vec<usize> = cluster.nodes.iter().map(|node| node.ids().len()).collect();
     assert_eq!(after, before);
@@ -153,12 +244,98 @@ async fn one_bad_document_of_a_thousand_is_named_and_nothing_is_sent() {
 async fn a_writer_that_cannot_make_copies_equal_gives_its_identity_up() {
     let mut cluster = Cluster::start_with(2, 2, 2).await;
     let proxy = cluster.impatient_proxy().await;
-    proxy.add(json!([document(&id_of(0), 0)])).await.expect("accepted");
+    proxy
+        .add(json!([document(&id_of(0), 0)]))
+        .await
+        .expect("accepted");
     let before = proxy.control.proxy_id().expect("registered");
     cluster.nodes[1].stop();
     // One copy has it, the other not, and no copy may be taken out of use.
-    let error = proxy.add(json!([document(&id_of(0), 1)])).await.expect_err("too few in sync");
+    let error = proxy
+        .add(json!([document(&id_of(0), 1)]))
+        .await
+        .expect_err("too few in sync");
     assert_eq!((error.status(), error.outcome_unknown()), (503, true));
-    let after = until("another id", || proxy.control.proxy_id().filter(|id| *id != before)).await;
+    let after = until("another id", || {
+        proxy.control.proxy_id().filter(|id| *id != before)
+    })
+    .await;
     assert!(after > before);
+}
+
+#[tokio::test]
+async fn a_copy_being_made_that_has_more_than_the_only_one_in_use_is_no_reason_to_resign() {
+    let mut cluster = Cluster::start(1, 1).await;
+    let proxy = cluster.impatient_proxy().await;
+    proxy
+        .add(json!([document(&id_of(0), 0)]))
+        .await
+        .expect("accepted");
+    let target = cluster.add_node();
+    let migration = cluster.begin_move(ShardId(0), target);
+    let epoch = cluster.coordinator.advance(migration, Event::TargetClean);
+    let by = std::time::Instant::now() + LONG;
+    assert!(proxy.control.wait_epoch(epoch, by).await);
+    assert_eq!(cluster.copies(ShardId(0)).len(), 2, "both take writes");
+    let before = proxy.control.proxy_id();
+    cluster.nodes[0].stop();
+    let error = proxy
+        .add(json!([document(&id_of(0), 1)]))
+        .await
+        .expect_err("the copy in use missed it");
+    assert_eq!((error.status(), error.outcome_unknown()), (503, true));
+    assert_eq!(proxy.control.proxy_id(), before);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_registered_in_halves() {
+    let cluster = Cluster::start(1, 1).await;
+    let proxy = cluster.proxy().await;
+    proxy
+        .add(json!([document("0", 0)]))
+        .await
+        .expect("accepted");
+    cluster.coordinator.take_writes(2);
+    cluster.coordinator.stall(true);
+    let writes = (1..=12).map(|n| proxy.begin(super::cluster::add(json!([document("0", n)]))));
+    let writes: Vec<_> = writes.collect();
+    // One request may carry several writes, so that only documents can be counted.
+    until("sent", || {
+        (cluster.nodes[0].ids().len() == 13).then_some(())
+    })
+    .await;
+    cluster.coordinator.stall(false);
+    for write in futures::future::join_all(writes).await {
+        write.expect("no panic").expect("accepted");
+    }
+    assert_eq!(cluster.coordinator.tasks().len(), 13);
+}
+
+#[tokio::test]
+async fn a_write_that_can_never_be_registered_ends() {
+    let cluster = Cluster::start_with(2, 2, 1).await;
+    let proxy = cluster.impatient_proxy().await;
+    proxy
+        .add(json!([document(&id_of(0), 0)]))
+        .await
+        .expect("accepted");
+    let before = proxy.control.proxy_id().expect("registered");
+    cluster.coordinator.take_writes(0);
+    let error = proxy
+        .add(json!([document(&id_of(0), 1)]))
+        .await
+        .expect_err("never");
+    assert_eq!((error.status(), error.outcome_unknown()), (503, true));
+    assert_eq!(proxy.control.proxy_id(), Some(before), "every copy has it");
+    // An old node cannot tell whether it has the write.
+    cluster.nodes[1].be_old();
+    cluster.nodes[1].fail(&[Fault::LoseAnswer]);
+    proxy
+        .add(json!([document(&id_of(0), 2)]))
+        .await
+        .expect_err("never");
+    until("another id", || {
+        proxy.control.proxy_id().filter(|id| *id != before)
+    })
+    .await;
 }

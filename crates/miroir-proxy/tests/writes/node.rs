@@ -54,7 +54,12 @@ impl Node {
     pub fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("bound");
-        let mut node = Self { url: format!("http://{addr}"), addr, queue: Arc::default(), runtime: None };
+        let mut node = Self {
+            url: format!("http://{addr}"),
+            addr,
+            queue: Arc::default(),
+            runtime: None,
+        };
         node.serve(listener);
         node
     }
@@ -63,7 +68,8 @@ impl Node {
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // A runtime ends its tasks, and with them the connections, only where waiting is allowed.
-            let ending = std::thread::spawn(|| runtime.shutdown_timeout(std::time::Duration::from_secs(5)));
+            let ending =
+                std::thread::spawn(|| runtime.shutdown_timeout(std::time::Duration::from_secs(5)));
             ending.join().expect("no panic");
         }
     }
@@ -82,10 +88,15 @@ impl Node {
     }
 
     fn serve(&mut self, listener: std::net::TcpListener) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build();
         let runtime = runtime.expect("a runtime");
         listener.set_nonblocking(true).expect("an option");
-        let app = Router::new().fallback(handle).with_state(Arc::clone(&self.queue));
+        let app = Router::new()
+            .fallback(handle)
+            .with_state(Arc::clone(&self.queue));
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             axum::serve(listener, app).await.expect("serving");
@@ -95,7 +106,11 @@ impl Node {
 
     /// What happens to the next writes, in turn.
     pub fn fail(&self, faults: &[Fault]) {
-        self.queue.lock().expect("no panic while locked").faults.extend(faults);
+        self.queue
+            .lock()
+            .expect("no panic while locked")
+            .faults
+            .extend(faults);
     }
 
     pub fn be_old(&self) {
@@ -103,21 +118,36 @@ impl Node {
     }
 
     pub fn tasks(&self) -> Vec<Enqueued> {
-        self.queue.lock().expect("no panic while locked").tasks.clone()
+        self.queue
+            .lock()
+            .expect("no panic while locked")
+            .tasks
+            .clone()
     }
 
     /// The document bodies it has enqueued, each as its `v` members, in order.
     pub fn documents(&self) -> Vec<Vec<Value>> {
         let is_documents = |task: &&Enqueued| task.path.ends_with("/documents");
-        let lines = |task: &Enqueued| task.body.lines().map(|line| {
-            serde_json::from_str(line).expect("JSON")
-        }).collect();
-        self.tasks().iter().filter(is_documents).map(lines).collect()
+        let lines = |task: &Enqueued| {
+            task.body
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("JSON"))
+                .collect()
+        };
+        self.tasks()
+            .iter()
+            .filter(is_documents)
+            .map(lines)
+            .collect()
     }
 
     /// The ids written, in order.
     pub fn ids(&self) -> Vec<String> {
-        let id = |document: Value| document["id"].as_str().map_or_else(|| document["id"].to_string(), str::to_owned);
+        let id = |document: Value| {
+            document["id"]
+                .as_str()
+                .map_or_else(|| document["id"].to_string(), str::to_owned)
+        };
         self.documents().into_iter().flatten().map(id).collect()
     }
 }
@@ -133,7 +163,12 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
-async fn handle(State(queue): State<Arc<Mutex<Queue>>>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn handle(
+    State(queue): State<Arc<Mutex<Queue>>>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
     let path = uri.path().to_owned();
     let url = reqwest::Url::parse(&format!("http://x{uri}")).expect("a URL");
     let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
@@ -147,13 +182,21 @@ async fn handle(State(queue): State<Arc<Mutex<Queue>>>, method: Method, uri: Uri
         (fault, queue.old)
     };
     if old && query.contains_key("customMetadata") {
-        return error(StatusCode::BAD_REQUEST, "bad_request", "Unknown parameter `customMetadata`");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "Unknown parameter `customMetadata`",
+        );
     }
     match fault {
         None | Some(Fault::LoseAnswer) => {}
         Some(Fault::LoseRequest) => std::future::pending().await,
         Some(Fault::Busy) => {
-            return error(StatusCode::SERVICE_UNAVAILABLE, "too_many_search_requests", "busy");
+            return error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_search_requests",
+                "busy",
+            );
         }
         Some(Fault::BadFilter) => {
             let message = "Was expecting an operation. Available: `_miroir_shard`, `a`.";
@@ -163,7 +206,12 @@ async fn handle(State(queue): State<Arc<Mutex<Queue>>>, method: Method, uri: Uri
     let task = {
         let mut queue = queue.lock().expect("no panic while locked");
         let body = String::from_utf8(body.to_vec()).expect("text");
-        queue.tasks.push(Enqueued { method: method.to_string(), path, query, body });
+        queue.tasks.push(Enqueued {
+            method: method.to_string(),
+            path,
+            query,
+            body,
+        });
         queue.tasks.len() - 1
     };
     if fault == Some(Fault::LoseAnswer) {
