@@ -1,8 +1,9 @@
 //! openraft's network: appends, votes and snapshots to other coordinators over gRPC.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use miroir_proto::v1 as pb;
@@ -37,6 +38,9 @@ const PART_BYTES: usize = 256 * 1024;
 /// one lost message could cost a follower its leader.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+/// Pause between log lines about the same refusing coordinator.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+
 /// Makes clients for openraft. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -48,6 +52,25 @@ struct Shared {
     me: Marker,
     timings: RaftTimings,
     pool: Pool,
+    complained: Mutex<HashMap<CoordinatorId, Instant>>,
+}
+
+impl Shared {
+    /// Whether to log a refusal by `target`: it is repeated with every retry.
+    fn may_complain(&self, target: CoordinatorId) -> bool {
+        let now = Instant::now();
+        let mut complained = self
+            .complained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let due = complained
+            .get(&target)
+            .is_none_or(|last| now.duration_since(*last) >= COMPLAINT_PAUSE);
+        if due {
+            complained.insert(target, now);
+        }
+        due
+    }
 }
 
 impl Network {
@@ -58,6 +81,7 @@ impl Network {
                 me,
                 timings,
                 pool: Pool::new(token),
+                complained: Mutex::default(),
             }),
         }
     }
@@ -151,7 +175,7 @@ impl Peer {
 
     fn rpc_error(&self, action: RPCTypes, ttl: Duration, status: &Status) -> RpcError {
         // FailedPrecondition is the answer of a coordinator that is not who we mean.
-        if status.code() == Code::FailedPrecondition {
+        if status.code() == Code::FailedPrecondition && self.shared.may_complain(self.target) {
             tracing::error!(
                 target_id = self.target,
                 reason = status.message(),
