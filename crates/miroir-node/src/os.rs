@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use milli_core::heed::{Env, EnvOpenOptions, WithoutTls};
 
 /// Opens (or creates) an LMDB environment in a directory that exists.
@@ -31,7 +31,14 @@ pub fn map_file(path: &Path) -> io::Result<Mmap> {
         unsafe_code,
         reason = "payload files are written once, then only read and unlinked"
     )]
-    // SAFETY: a payload file is never written after it was renamed into place.
+    // SAFETY: a payload file is complete before its task is stored, and never written again.
     let map = unsafe { Mmap::map(&file) }?;
     Ok(map)
+}
+
+/// The same kind of mapping over a copy in memory, for payloads that are not in a file.
+pub fn map_copy(content: &[u8]) -> io::Result<Mmap> {
+    let mut map = MmapMut::map_anon(content.len())?;
+    map.copy_from_slice(content);
+    map.make_read_only()
 }

@@ -18,7 +18,10 @@ pub fn parse(filter: &Value, code: Code) -> Result<Option<Filter<'_>>, ApiError>
         };
         ApiError::new(code, message)
     })?;
-    if let Some(token) = filter.as_ref().and_then(Filter::use_contains_operator) {
+    // The engine counts `STARTS WITH` as a kind of `CONTAINS`; Meilisearch no longer does.
+    if let Some(token) = filter.as_ref().and_then(Filter::use_contains_operator)
+        && token.value().eq_ignore_ascii_case("contains")
+    {
         let message = token.as_external_error(ContainsIsExperimental).to_string();
         return Err(ApiError::new(Code::FeatureNotEnabled, message));
     }

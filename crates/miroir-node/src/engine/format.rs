@@ -9,7 +9,7 @@ use milli_core::{
 };
 use serde_json::Value;
 
-use super::search::SearchQuery;
+use super::search_query::SearchQuery;
 use super::select::{select, visit_leaves};
 
 /// Where the query matches: per attribute path, byte ranges.

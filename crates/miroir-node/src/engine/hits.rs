@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::format::Formatter;
 use super::geo::insert_distance;
-use super::search::SearchQuery;
+use super::search_query::SearchQuery;
 use super::select::select;
 use super::vectors::{VECTORS, insert_vectors};
 

@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod locale;
 mod registry;
 pub mod search;
+pub mod search_query;
 pub mod select;
 pub mod settings;
 pub mod settings_apply;

@@ -106,27 +106,29 @@ async fn add(
         let message = format!("A {format} payload is missing.");
         return Err(ApiError::new(Code::MissingPayload, message));
     }
-    let operation = app
+    let task = app
         .blocking(move |app| {
             let documents = to_documents(&content, format)?;
             drop(content);
-            let payload = app.queue().payloads.write(&documents.content)?;
-            Ok(Operation::Addition {
+            let payload_bytes = documents.content.len() as u64;
+            let (payload, row) = app.queue().payloads.place(documents.content)?;
+            let operation = Operation::Addition {
                 method,
                 payload,
-                payload_bytes: documents.content.len() as u64,
+                payload_bytes,
                 received: documents.count,
                 primary_key: params.primary_key,
                 may_create: access.may_create,
+            };
+            let custom_metadata = params.custom_metadata;
+            Ok(NewTask {
+                custom_metadata,
+                row,
+                ..NewTask::new(uid, operation)
             })
         })
         .await?;
-    app.enqueue(NewTask {
-        index_uid: uid,
-        operation,
-        custom_metadata: params.custom_metadata,
-    })
-    .await
+    app.enqueue(task).await
 }
 
 fn payload_format(headers: &HeaderMap, delimiter: Option<u8>) -> Result<PayloadFormat, ApiError> {
@@ -160,12 +162,11 @@ async fn remove(
 ) -> Result<Response, ApiError> {
     let index_uid = index_uid(uid)?;
     let DeleteParams { custom_metadata } = parameters(uri)?;
-    app.enqueue(NewTask {
-        index_uid,
-        operation,
+    let task = NewTask {
         custom_metadata,
-    })
-    .await
+        ..NewTask::new(index_uid, operation)
+    };
+    app.enqueue(task).await
 }
 
 pub(super) async fn delete_one(

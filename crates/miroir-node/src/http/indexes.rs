@@ -83,12 +83,7 @@ pub(super) async fn create(
         ));
     }
     let operation = Operation::IndexCreation(primary_key);
-    app.enqueue(NewTask {
-        index_uid: uid,
-        operation,
-        custom_metadata: None,
-    })
-    .await
+    app.enqueue(NewTask::new(uid, operation)).await
 }
 
 pub(super) async fn get_one(
@@ -131,12 +126,7 @@ pub(super) async fn update(
     let index_uid = index_uid(&uid)?;
     let UpdateIndex { primary_key } = app.validated(&headers, body).await?;
     let operation = Operation::IndexUpdate(primary_key);
-    app.enqueue(NewTask {
-        index_uid,
-        operation,
-        custom_metadata: None,
-    })
-    .await
+    app.enqueue(NewTask::new(index_uid, operation)).await
 }
 
 pub(super) async fn delete(
@@ -147,10 +137,5 @@ pub(super) async fn delete(
     app.authorize(&headers, actions::INDEXES_DELETE, Some(&uid))?;
     let index_uid = index_uid(&uid)?;
     let operation = Operation::IndexDeletion;
-    app.enqueue(NewTask {
-        index_uid,
-        operation,
-        custom_metadata: None,
-    })
-    .await
+    app.enqueue(NewTask::new(index_uid, operation)).await
 }

@@ -10,7 +10,8 @@ use super::App;
 use super::actions;
 use super::extract::{index_uid, parameters};
 use super::search_get::SearchParams;
-use crate::engine::search::{self, SearchQuery};
+use crate::engine::search;
+use crate::engine::search_query::SearchQuery;
 use crate::error::ApiError;
 
 pub(super) async fn search_post(

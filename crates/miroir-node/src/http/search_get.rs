@@ -4,7 +4,7 @@ use deserr::Deserr;
 use serde_json::Value;
 
 use crate::engine::locale::Locale;
-use crate::engine::search::{
+use crate::engine::search_query::{
     DEFAULT_LIMIT, Hybrid, MatchingStrategy, ScoreThreshold, SearchQuery, SemanticRatio,
 };
 use crate::error::{ApiError, Code, marker};

@@ -66,10 +66,5 @@ async fn enqueue(
         settings,
         may_create,
     };
-    app.enqueue(NewTask {
-        index_uid,
-        operation,
-        custom_metadata: None,
-    })
-    .await
+    app.enqueue(NewTask::new(index_uid, operation)).await
 }

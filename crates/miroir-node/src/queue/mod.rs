@@ -22,7 +22,7 @@ use crate::error::{ApiError, Code};
 use heads::{Heads, Selection, TaskFilter, TaskPage};
 use payload::Payloads;
 use store::Store;
-use task::{Operation, Status, Task, TaskId};
+use task::{Operation, Payload, Status, Task, TaskId};
 
 /// A task to accept.
 #[derive(Debug)]
@@ -33,6 +33,31 @@ pub struct NewTask {
     pub operation: Operation,
     /// Shown in the task, for the client's own use.
     pub custom_metadata: Option<String>,
+    /// Documents to store beside the task.
+    pub row: Option<Vec<u8>>,
+}
+
+impl NewTask {
+    /// A task without documents or metadata.
+    pub fn new(index_uid: String, operation: Operation) -> Self {
+        Self {
+            index_uid,
+            operation,
+            custom_metadata: None,
+            row: None,
+        }
+    }
+}
+
+/// The payload file of a task, if it has one.
+fn payload_file(task: &Task) -> Option<&str> {
+    match &task.operation {
+        Some(Operation::Addition {
+            payload: Payload::File(name),
+            ..
+        }) => Some(name),
+        _ => None,
+    }
 }
 
 struct Pending {
@@ -64,8 +89,8 @@ impl TaskQueue {
         let mut used = HashSet::new();
         let mut next_batch = 0;
         store.for_each_task(|task| {
-            if let Some(Operation::Addition { payload, .. }) = &task.operation {
-                used.insert(payload.clone());
+            if let Some(file) = payload_file(&task) {
+                used.insert(file.to_owned());
             }
             next_batch = next_batch.max(task.batch_uid.map_or(0, |uid| uid + 1));
             heads.push(&task);
@@ -102,18 +127,18 @@ impl TaskQueue {
 
     fn commit(&self, group: Vec<Pending>) {
         let first = self.heads().next_uid();
-        let tasks: Vec<Task> = (first..)
-            .zip(&group)
-            .map(|(uid, pending)| new_task(uid, &pending.task))
-            .collect();
+        let (answers, tasks): (Vec<_>, Vec<_>) = (first..)
+            .zip(group)
+            .map(|(uid, Pending { task, answer })| (answer, new_task(uid, task)))
+            .unzip();
         let stored = self.store.put_tasks(&tasks);
         if stored.is_ok() {
             let mut heads = self.heads.write().unwrap_or_else(PoisonError::into_inner);
-            tasks.iter().for_each(|task| heads.push(task));
+            tasks.iter().for_each(|(task, _)| heads.push(task));
         }
-        for (pending, task) in group.into_iter().zip(tasks) {
+        for (answer, (task, _)) in answers.into_iter().zip(tasks) {
             // A caller that gave up is no reason to fail: its task is registered all the same.
-            let _ = pending.answer.send(stored.clone().map(|()| task));
+            let _ = answer.send(stored.clone().map(|()| task));
         }
         // Taking the lock orders this wake-up after a worker's decision to wait.
         drop(lock(&self.first_open));
@@ -161,21 +186,22 @@ impl TaskQueue {
     }
 }
 
-fn new_task(uid: TaskId, new: &NewTask) -> Task {
-    Task {
+fn new_task(uid: TaskId, new: NewTask) -> (Task, Option<Vec<u8>>) {
+    let task = Task {
         uid,
         batch_uid: None,
-        index_uid: new.index_uid.clone(),
+        index_uid: new.index_uid,
         status: Status::Enqueued,
         kind: new.operation.kind(),
-        operation: Some(new.operation.clone()),
         details: Some(new.operation.initial_details()),
+        operation: Some(new.operation),
         error: None,
         enqueued_at: OffsetDateTime::now_utc(),
         started_at: None,
         finished_at: None,
-        custom_metadata: new.custom_metadata.clone(),
-    }
+        custom_metadata: new.custom_metadata,
+    };
+    (task, new.row)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,8 +5,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::task::Payload;
 use crate::engine::sync_directory;
 use crate::error::ApiError;
+
+/// Largest payload that is stored beside its task instead of in a file, bytes.
+pub const MAX_ROW_BYTES: usize = 128 << 10;
 
 /// A directory of payload files, each written once.
 #[derive(Debug)]
@@ -21,8 +25,16 @@ impl Payloads {
         Ok(Self { directory })
     }
 
-    /// Writes a payload durably and answers its name.
-    pub fn write(&self, content: &[u8]) -> Result<String, ApiError> {
+    /// Decides where documents wait for their task. Small ones are handed back, to be stored
+    /// beside the task; others are on disk when this returns.
+    pub fn place(&self, documents: Vec<u8>) -> Result<(Payload, Option<Vec<u8>>), ApiError> {
+        if documents.len() <= MAX_ROW_BYTES {
+            return Ok((Payload::Row, Some(documents)));
+        }
+        Ok((Payload::File(self.write(&documents)?), None))
+    }
+
+    fn write(&self, content: &[u8]) -> Result<String, ApiError> {
         let name = uuid::Uuid::new_v4().to_string();
         let mut file = File::create_new(self.path(&name))?;
         file.write_all(content)?;

@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use memmap2::Mmap;
 use milli_core::Index;
 use milli_core::heed::RwTxn;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use super::TaskQueue;
 use super::finish::Stamp;
 use super::store::Prepared;
-use super::task::{Operation, Task};
+use super::task::{Operation, Payload, Task};
 use crate::engine::ingest::{Addition, OpResult, Target};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, IndexUpdate, settings_apply};
@@ -89,7 +90,7 @@ impl Run<'_> {
                 return Err(corrupted());
             };
             primary_key = primary_key.or(key.as_deref());
-            parts.push((*method, os::map_file(&self.queue.payloads.path(payload))?));
+            parts.push((*method, self.documents(task, payload)?));
         }
         let additions: Vec<Addition<'_>> = parts
             .iter()
@@ -106,6 +107,16 @@ impl Run<'_> {
             wtxn.commit()?;
         }
         Ok(Done::tasks(self.stamp.all(batch, &results)))
+    }
+
+    fn documents(&self, task: &Task, payload: &Payload) -> Result<Mmap, ApiError> {
+        match payload {
+            Payload::File(name) => Ok(os::map_file(&self.queue.payloads.path(name))?),
+            Payload::Row => self
+                .queue
+                .store
+                .with_payload(task.uid, |documents| Ok(os::map_copy(documents)?)),
+        }
     }
 
     fn deletion_by_ids(&self, uid: &str, batch: &[Task]) -> Result<Done, ApiError> {

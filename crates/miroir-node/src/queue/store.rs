@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use milli_core::heed::byteorder::BE;
-use milli_core::heed::types::{SerdeJson, Str, U32};
+use milli_core::heed::types::{Bytes, SerdeJson, Str, U32};
 use milli_core::heed::{Database, Env, RoTxn, RwTxn, WithoutTls};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::task::{Task, TaskId};
 use crate::engine::IndexUpdate;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::os;
 
 /// Largest size of the environment, bytes. Address space only.
@@ -39,6 +39,8 @@ pub struct Prepared {
 pub struct Store {
     env: Env<WithoutTls>,
     tasks: Database<U32<BE>, SerdeJson<Task>>,
+    /// Small payloads of open tasks.
+    payloads: Database<U32<BE>, Bytes>,
     /// Index uid to directory name.
     catalog: Database<Str, Str>,
     keys: Database<Str, SerdeJson<Value>>,
@@ -49,9 +51,10 @@ impl Store {
     /// Opens or creates the database in a directory.
     pub fn open(directory: &Path) -> Result<Self, ApiError> {
         std::fs::create_dir_all(directory)?;
-        let env = os::open_env(directory, MAP_BYTES, 4)?;
+        let env = os::open_env(directory, MAP_BYTES, 5)?;
         let mut wtxn = env.write_txn()?;
         let tasks = env.create_database(&mut wtxn, Some("tasks"))?;
+        let payloads = env.create_database(&mut wtxn, Some("payloads"))?;
         let catalog = env.create_database(&mut wtxn, Some("catalog"))?;
         let keys = env.create_database(&mut wtxn, Some("keys"))?;
         let meta = env.create_database(&mut wtxn, Some("meta"))?;
@@ -59,6 +62,7 @@ impl Store {
         Ok(Self {
             env,
             tasks,
+            payloads,
             catalog,
             keys,
             meta,
@@ -80,20 +84,39 @@ impl Store {
         Ok(self.tasks.get(&rtxn, &uid)?)
     }
 
-    /// Stores tasks, durably.
-    pub fn put_tasks(&self, tasks: &[Task]) -> Result<(), ApiError> {
+    /// Stores new tasks, durably, each with the payload that is to be stored beside it.
+    pub fn put_tasks(&self, tasks: &[(Task, Option<Vec<u8>>)]) -> Result<(), ApiError> {
         let mut wtxn = self.env.write_txn()?;
-        for task in tasks {
+        for (task, payload) in tasks {
             self.tasks.put(&mut wtxn, &task.uid, task)?;
+            if let Some(payload) = payload {
+                self.payloads.put(&mut wtxn, &task.uid, payload)?;
+            }
         }
         Ok(wtxn.commit()?)
     }
 
-    /// Stores how a batch ended together with what it did to the set of indexes.
+    /// Calls back with the payload stored beside a task.
+    pub fn with_payload<T>(
+        &self,
+        uid: TaskId,
+        read: impl FnOnce(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let rtxn = self.env.read_txn()?;
+        let missing = || {
+            let message = format!("The documents of task `{uid}` are missing.");
+            ApiError::new(Code::Internal, message)
+        };
+        read(self.payloads.get(&rtxn, &uid)?.ok_or_else(missing)?)
+    }
+
+    /// Stores how a batch ended together with what it did to the set of indexes, and drops the
+    /// payloads stored beside its tasks.
     pub fn finish(&self, tasks: &[Task], update: &IndexUpdate) -> Result<(), ApiError> {
         let mut wtxn = self.env.write_txn()?;
         for task in tasks {
             self.tasks.put(&mut wtxn, &task.uid, task)?;
+            self.payloads.delete(&mut wtxn, &task.uid)?;
         }
         match update {
             IndexUpdate::None => (),
@@ -196,7 +219,7 @@ fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
 
 fn corrupted(error: serde_json::Error) -> ApiError {
     ApiError::new(
-        crate::error::Code::Internal,
+        Code::Internal,
         format!("The node's own database holds a record it cannot read: {error}."),
     )
 }

@@ -144,16 +144,26 @@ pub enum Method {
     Update,
 }
 
+/// Where the documents of an addition wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// In a file of this name.
+    File(String),
+    /// In the task store, under the task's uid: small payloads, which then need no disk write
+    /// of their own.
+    Row,
+}
+
 /// What a task has to do, with everything it needs to do it again after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Operation {
-    /// Adds the documents of a payload file.
+    /// Adds the documents of a payload.
     Addition {
         /// Replace or merge.
         method: Method,
-        /// File name in the payload store.
-        payload: String,
-        /// Size of that file, bytes; bounds batches.
+        /// Where its documents are.
+        payload: Payload,
+        /// Size of the payload, bytes; bounds batches.
         payload_bytes: u64,
         /// Documents in it.
         received: u64,
@@ -329,7 +339,7 @@ mod tests {
     fn details_follow_the_kind() {
         let addition = Operation::Addition {
             method: Method::Replace,
-            payload: "p".into(),
+            payload: Payload::Row,
             payload_bytes: 2,
             received: 3,
             primary_key: None,

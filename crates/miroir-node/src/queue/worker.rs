@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use super::finish::Stamp;
 use super::process::{Done, Run, all_failed};
 use super::store::Prepared;
-use super::task::{Operation, Task, TaskId};
-use super::{TaskQueue, lock};
+use super::task::{Task, TaskId};
+use super::{TaskQueue, lock, payload_file};
 use crate::engine::{Engine, IndexUpdate};
 use crate::error::{ApiError, Code};
 
@@ -247,8 +247,8 @@ impl TaskQueue {
             new.iter().for_each(|task| heads.finish(task));
         }
         for task in old {
-            if let Some(Operation::Addition { payload, .. }) = &task.operation {
-                self.payloads.remove(payload);
+            if let Some(file) = payload_file(task) {
+                self.payloads.remove(file);
             }
         }
         Ok(())

@@ -62,7 +62,9 @@ impl Drop for Process {
 }
 
 fn batch(number: u64, size: u64) -> Value {
-    let text = "some words to index so that this takes a while ".repeat(8);
+    // Large payloads wait in files, small ones beside their tasks: alternate.
+    let repeats = if number % 2 == 0 { 8 } else { 2 };
+    let text = "some words to index so that this takes a while ".repeat(repeats);
     (0..size)
         .map(|at| json!({ "id": number * size + at, "batch": number, "text": format!("{text}{at}") }))
         .collect()
@@ -71,7 +73,7 @@ fn batch(number: u64, size: u64) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_acknowledged_survives_kills_while_indexing() {
     const BATCHES: u64 = 24;
-    const SIZE: u64 = 200;
+    const SIZE: u64 = 400;
     let directory = tempfile::tempdir().unwrap();
     let mut process = Process::start(directory.path());
     let mut acknowledged = 0;
