@@ -28,7 +28,9 @@ pub fn main(args: &Args) -> ExitCode {
         Err(error) => {
             eprintln!("miroir-coordinator: {error}");
             match error {
-                AppError::ConsensusStopped(_) => ExitCode::from(u8::try_from(EXIT_FATAL).unwrap_or(1)),
+                AppError::ConsensusStopped(_) => {
+                    ExitCode::from(u8::try_from(EXIT_FATAL).unwrap_or(1))
+                }
                 AppError::Config(_)
                 | AppError::LogFilter(_)
                 | AppError::Store(_)
@@ -64,9 +66,12 @@ fn start(args: &Args) -> Result<(), AppError> {
 /// Logs to standard error, filtered as `log` or `RUST_LOG` says.
 fn log_to_stderr(config: &Config) -> Result<(), AppError> {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log.clone());
-    let filter = EnvFilter::try_new(directives).map_err(|error| AppError::LogFilter(error.to_string()))?;
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let filter =
+        EnvFilter::try_new(directives).map_err(|error| AppError::LogFilter(error.to_string()))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
     // A program that embeds several parts has set its own subscriber; that one stays.
     let _set = subscriber.try_init();
     Ok(())
@@ -74,9 +79,14 @@ fn log_to_stderr(config: &Config) -> Result<(), AppError> {
 
 async fn stop_signal() {
     let listen = |kind| {
-        signal(kind).map_err(|error| tracing::error!(%error, "cannot listen for a signal; use SIGKILL to stop"))
+        signal(kind).map_err(
+            |error| tracing::error!(%error, "cannot listen for a signal; use SIGKILL to stop"),
+        )
     };
-    let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    let (terminate, interrupt) = (
+        listen(SignalKind::terminate()),
+        listen(SignalKind::interrupt()),
+    );
     let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
         return std::future::pending().await;
     };

@@ -162,7 +162,7 @@ impl Default for Config {
             static_reads_ms: 600_000,
             late_request_ms: 500,
             drain_ms: 5_000,
-            log: "info".to_owned(),
+            log: "info,openraft=warn".to_owned(),
             raft: RaftConfig::default(),
             nodes: NodesConfig::default(),
             migration: MigrationConfig::default(),
@@ -219,11 +219,15 @@ impl Config {
     /// This coordinator as others reach it.
     #[must_use]
     pub fn me(&self) -> Peer {
-        self.peers.iter().find(|peer| peer.id == self.id).cloned().unwrap_or_else(|| Peer {
-            id: self.id,
-            api_url: format!("http://{}", self.api_addr),
-            raft_url: format!("http://{}", self.raft_addr),
-        })
+        self.peers
+            .iter()
+            .find(|peer| peer.id == self.id)
+            .cloned()
+            .unwrap_or_else(|| Peer {
+                id: self.id,
+                api_url: format!("http://{}", self.api_addr),
+                raft_url: format!("http://{}", self.raft_addr),
+            })
     }
 
     /// How long a proxy may write after its last answered renewal.
@@ -248,7 +252,9 @@ impl Config {
     /// The cluster token. [`Config::load`] lets no configuration without one pass.
     #[must_use]
     pub fn token(&self) -> Secret {
-        self.cluster_token.clone().unwrap_or_else(|| Secret::new(""))
+        self.cluster_token
+            .clone()
+            .unwrap_or_else(|| Secret::new(""))
     }
 }
 

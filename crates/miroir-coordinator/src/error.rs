@@ -57,7 +57,10 @@ impl AppError {
         match self {
             Self::Config(_) | Self::LogFilter(_) | Self::Start(_) | Self::Nodes(_) => false,
             Self::Store(error) => error.retryable(),
-            Self::Bind { .. } | Self::Serve { .. } | Self::ConsensusStopped(_) | Self::Runtime(_) => true,
+            Self::Bind { .. }
+            | Self::Serve { .. }
+            | Self::ConsensusStopped(_)
+            | Self::Runtime(_) => true,
         }
     }
 }

@@ -23,14 +23,19 @@ impl Machine for ClusterState {
 
     fn snapshot(&self) -> Vec<u8> {
         let mut bytes = vec![SNAPSHOT_VERSION];
-        serde_json::to_writer(&mut bytes, self).expect("the state is plain data, and a vector takes every byte");
+        serde_json::to_writer(&mut bytes, self)
+            .expect("the state is plain data, and a vector takes every byte");
         bytes
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, String> {
         match bytes {
-            [SNAPSHOT_VERSION, json @ ..] => serde_json::from_slice(json).map_err(|error| error.to_string()),
-            [other, ..] => Err(format!("its version is {other}, this program knows up to {SNAPSHOT_VERSION}")),
+            [SNAPSHOT_VERSION, json @ ..] => {
+                serde_json::from_slice(json).map_err(|error| error.to_string())
+            }
+            [other, ..] => Err(format!(
+                "its version is {other}, this program knows up to {SNAPSHOT_VERSION}"
+            )),
             [] => Err("it is empty".to_owned()),
         }
     }
@@ -68,7 +73,11 @@ impl Handle {
     ///
     /// # Errors
     /// When it is not, or perhaps not, committed.
-    pub async fn propose_as(&self, id: RequestId, command: &Command) -> Result<Outcome, ProposeError> {
+    pub async fn propose_as(
+        &self,
+        id: RequestId,
+        command: &Command,
+    ) -> Result<Outcome, ProposeError> {
         self.consensus.propose_as(id, command).await
     }
 }
@@ -82,7 +91,10 @@ impl Cluster for Handle {
         self.applied.clone()
     }
 
-    fn propose(&self, command: Command) -> impl Future<Output = Result<Outcome, ProposeError>> + Send {
+    fn propose(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Outcome, ProposeError>> + Send {
         let consensus = self.consensus.clone();
         async move { consensus.propose(&command).await }
     }
@@ -104,7 +116,10 @@ mod tests {
     fn a_snapshot_restores_the_same_state() {
         let mut state = ClusterState::default();
         assert_eq!(ClusterState::restore(&state.snapshot()), Ok(state.clone()));
-        let policy = Policy { default_shards: 4, ..Policy::default() };
+        let policy = Policy {
+            default_shards: 4,
+            ..Policy::default()
+        };
         let node = |n: u16| NodeSpec {
             url: format!("http://127.0.0.1:{n}"),
             group: GroupId(1),
@@ -122,22 +137,36 @@ mod tests {
         };
         let (instance, name, url) = ("i".to_owned(), "n".to_owned(), "http://p".to_owned());
         let commands = [
-            Command::Bootstrap { cluster_id: "c".to_owned(), policy },
+            Command::Bootstrap {
+                cluster_id: "c".to_owned(),
+                policy,
+            },
             Command::AddNode { node: node(1) },
             Command::AddNode { node: node(2) },
-            Command::RegisterProxy { instance, name, url },
+            Command::RegisterProxy {
+                instance,
+                name,
+                url,
+            },
             Command::CreateIndex(index),
         ];
         for (at, command) in (1..).zip(&commands) {
             let outcome = Machine::apply(&mut state, at, 10 * at, command);
-            assert!(!matches!(outcome, Outcome::Rejected(_)), "{command:?}: {outcome:?}");
+            assert!(
+                !matches!(outcome, Outcome::Rejected(_)),
+                "{command:?}: {outcome:?}"
+            );
             assert_eq!(ClusterState::restore(&state.snapshot()), Ok(state.clone()));
         }
     }
 
     #[test]
     fn bytes_that_are_no_snapshot_are_refused() {
-        for (bytes, expected) in [(&[][..], "empty"), (&[9, b'{'], "version is 9"), (&[1, b'{'], "EOF")] {
+        for (bytes, expected) in [
+            (&[][..], "empty"),
+            (&[9, b'{'], "version is 9"),
+            (&[1, b'{'], "EOF"),
+        ] {
             let error = ClusterState::restore(bytes).expect_err("no snapshot");
             assert!(error.contains(expected), "{error}");
         }

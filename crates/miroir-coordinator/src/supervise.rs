@@ -30,7 +30,13 @@ pub struct Actor {
 pub const LEADER_ACTORS: &[Actor] = &[
     Actor {
         name: "leases",
-        run: |ctx, cancel| Box::pin(forever(session::watch_leases(ctx.cluster, ctx.sessions, cancel))),
+        run: |ctx, cancel| {
+            Box::pin(forever(session::watch_leases(
+                ctx.cluster,
+                ctx.sessions,
+                cancel,
+            )))
+        },
     },
     Actor {
         name: "node health",
@@ -97,8 +103,13 @@ async fn keep_running(name: &'static str, cancel: CancellationToken, start: impl
             pause = PAUSE_MIN;
         }
         match ended {
-            Ok(Ok(())) => tracing::error!(actor = name, "an actor ended by itself; starting it again"),
-            Ok(Err(error)) => tracing::error!(actor = name, "an actor failed, starting it again: {error:#}"),
+            Ok(Ok(())) => {
+                tracing::error!(actor = name, "an actor ended by itself; starting it again")
+            }
+            Ok(Err(error)) => tracing::error!(
+                actor = name,
+                "an actor failed, starting it again: {error:#}"
+            ),
             Err(_) => tracing::error!(actor = name, "an actor panicked; starting it again"),
         }
         cancel.run_until_cancelled(tokio::time::sleep(pause)).await;

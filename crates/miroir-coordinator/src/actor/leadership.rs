@@ -28,7 +28,9 @@ pub async fn run(ctx: Context, seat: watch::Sender<Seat>, cancel: CancellationTo
     let mut reign: Option<Reign> = None;
     loop {
         let now = leadership.borrow_and_update().clone();
-        let goes_on = reign.as_ref().is_some_and(|reign| now.is_leader() && reign.term == now.term);
+        let goes_on = reign
+            .as_ref()
+            .is_some_and(|reign| now.is_leader() && reign.term == now.term);
         if !goes_on {
             if !now.is_leader() {
                 follow(&seat, &now);
@@ -79,18 +81,28 @@ fn begin(ctx: &Context, term: u64) -> Reign {
     let cancel = CancellationToken::new();
     let mut actors = JoinSet::new();
     supervise::spawn(supervise::LEADER_ACTORS, ctx, &cancel, &mut actors);
-    Reign { term, cancel, actors }
+    Reign {
+        term,
+        cancel,
+        actors,
+    }
 }
 
 impl Reign {
     /// Ends the actors. One that has not ended in time is aborted, so that those of the next
     /// leadership never work beside it.
     async fn end(mut self, patience: Duration) {
-        tracing::info!(term = self.term, "leading no more; ending the leader's actors");
+        tracing::info!(
+            term = self.term,
+            "leading no more; ending the leader's actors"
+        );
         self.cancel.cancel();
         let drained = async { while self.actors.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, drained).await.is_err() {
-            tracing::warn!(left = self.actors.len(), "actors did not end in time and are aborted");
+            tracing::warn!(
+                left = self.actors.len(),
+                "actors did not end in time and are aborted"
+            );
             self.actors.shutdown().await;
         }
     }

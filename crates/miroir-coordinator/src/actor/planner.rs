@@ -31,7 +31,10 @@ const REPAIR_MOVES_MAX: usize = 256;
 /// # Errors
 /// When consensus has ended; nothing can be planned then.
 pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyhow::Result<()> {
-    let mut planner = Planner { last_repair: None, ctx };
+    let mut planner = Planner {
+        last_repair: None,
+        ctx,
+    };
     match cancel.run_until_cancelled(planner.plan_for_ever()).await {
         Some(ended) => ended,
         None => Ok(()),
@@ -57,7 +60,10 @@ impl<C: Cluster> Planner<C> {
             health.mark_unchanged();
             let commands = self.next();
             if !commands.is_empty() {
-                if commands.iter().any(|command| matches!(command, Command::Advance { .. })) {
+                if commands
+                    .iter()
+                    .any(|command| matches!(command, Command::Advance { .. }))
+                {
                     failpoint::enter(Phase::Planned).await;
                 }
                 self.carry_out(commands).await?;
@@ -82,15 +88,26 @@ impl<C: Cluster> Planner<C> {
             let writers = planning::assign_writers(state, &live);
             let mut commands: Vec<Command> = writers
                 .into_iter()
-                .map(|(uid, incarnation, proxy)| Command::AssignWriter { uid, incarnation, proxy })
+                .map(|(uid, incarnation, proxy)| Command::AssignWriter {
+                    uid,
+                    incarnation,
+                    proxy,
+                })
                 .collect();
             commands.extend(grants(state));
             if let Some((operation, moves)) = planning::plan_operation(state) {
-                commands.push(Command::Plan { operation: Some(operation), moves });
+                commands.push(Command::Plan {
+                    operation: Some(operation),
+                    moves,
+                });
             }
             commands
         });
-        if urgent.is_empty() { self.repair().into_iter().collect() } else { urgent }
+        if urgent.is_empty() {
+            self.repair().into_iter().collect()
+        } else {
+            urgent
+        }
     }
 
     /// A repair, when there is something to repair between nodes that answer, and the last one is long enough ago.
@@ -105,12 +122,17 @@ impl<C: Cluster> Planner<C> {
             return None;
         }
         self.last_repair = Some(Instant::now());
-        Some(Command::Plan { operation: None, moves })
+        Some(Command::Plan {
+            operation: None,
+            moves,
+        })
     }
 
     /// Proposes all at once, which makes one entry of the log.
     async fn carry_out(&self, commands: Vec<Command>) -> anyhow::Result<()> {
-        let proposals = commands.into_iter().map(|command| self.ctx.cluster.propose(command));
+        let proposals = commands
+            .into_iter()
+            .map(|command| self.ctx.cluster.propose(command));
         let mut again = false;
         for outcome in futures::future::join_all(proposals).await {
             match outcome {
@@ -118,7 +140,10 @@ impl<C: Cluster> Planner<C> {
                     tracing::debug!(%rejection, "a plan was out of date");
                     again = true;
                 }
-                Ok(Outcome::Planned { operation, migrations }) => {
+                Ok(Outcome::Planned {
+                    operation,
+                    migrations,
+                }) => {
                     tracing::info!(%operation, migrations = migrations.len(), "planned");
                 }
                 Ok(_) => {}
@@ -140,14 +165,22 @@ impl<C: Cluster> Planner<C> {
 fn grants(state: &ClusterState) -> impl Iterator<Item = Command> {
     planning::grantable(state).into_iter().filter_map(|id| {
         let step = state.migrations.get(&id)?.step;
-        Some(Command::Advance { id, step, event: Event::SlotGranted })
+        Some(Command::Advance {
+            id,
+            step,
+            event: Event::SlotGranted,
+        })
     })
 }
 
 /// The moves whose both ends answer, as many as one repair may have.
 fn possible(moves: Vec<PlannedMove>, is_up: impl Fn(NodeId) -> bool) -> Vec<PlannedMove> {
     let both_up = |one: &PlannedMove| is_up(one.source) && is_up(one.target);
-    moves.into_iter().filter(both_up).take(REPAIR_MOVES_MAX).collect()
+    moves
+        .into_iter()
+        .filter(both_up)
+        .take(REPAIR_MOVES_MAX)
+        .collect()
 }
 
 #[cfg(test)]

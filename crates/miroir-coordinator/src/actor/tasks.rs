@@ -33,7 +33,10 @@ const REPORTS_MAX: usize = 200;
 /// # Errors
 /// When consensus has ended.
 pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyhow::Result<()> {
-    let mut tracker = Tracker { poller: Poller::new(&ctx), ctx };
+    let mut tracker = Tracker {
+        poller: Poller::new(&ctx),
+        ctx,
+    };
     match cancel.run_until_cancelled(tracker.follow_for_ever()).await {
         Some(ended) => ended,
         None => Ok(()),
@@ -63,14 +66,21 @@ impl<C: Cluster> Tracker<C> {
         loop {
             applied.mark_unchanged();
             let newest = self.newest();
-            if self.ctx.read(|state| state.tasks.unfinished().next().is_none()) {
+            if self
+                .ctx
+                .read(|state| state.tasks.unfinished().next().is_none())
+            {
                 applied.changed().await?;
                 pause = shortest;
                 continue;
             }
             let looked_at = Instant::now();
             let moved = self.look().await?;
-            pause = if moved { shortest } else { (pause * 2).min(longest) };
+            pause = if moved {
+                shortest
+            } else {
+                (pause * 2).min(longest)
+            };
             // A new task is looked at soon, however long the old ones have been standing still.
             loop {
                 tokio::select! {
@@ -87,7 +97,8 @@ impl<C: Cluster> Tracker<C> {
     }
 
     fn newest(&self) -> Option<TaskUid> {
-        self.ctx.read(|state| state.tasks.iter().next_back().map(|task| task.uid))
+        self.ctx
+            .read(|state| state.tasks.iter().next_back().map(|task| task.uid))
     }
 
     /// One look at all nodes concerned; answers whether anything moved.
@@ -102,7 +113,10 @@ impl<C: Cluster> Tracker<C> {
         }
         let moved = learned || !updates.is_empty();
         for updates in updates.chunks(REPORTS_MAX) {
-            self.commit(Command::UpdateTasks { updates: updates.to_vec() }).await?;
+            self.commit(Command::UpdateTasks {
+                updates: updates.to_vec(),
+            })
+            .await?;
         }
         Ok(moved)
     }
@@ -113,10 +127,20 @@ impl<C: Cluster> Tracker<C> {
         let shares: Vec<Share> = work
             .parts
             .iter()
-            .map(|part| Share { node: part.node, counts: part.counts, known: self.known(work, part) })
+            .map(|part| Share {
+                node: part.node,
+                counts: part.counts,
+                known: self.known(work, part),
+            })
             .collect();
-        let Some(failures_covered) = self.eject_odd(work, &shares).await? else { return Ok(None) };
-        let evidence = Evidence { shares: &shares, complete: work.complete, failures_covered };
+        let Some(failures_covered) = self.eject_odd(work, &shares).await? else {
+            return Ok(None);
+        };
+        let evidence = Evidence {
+            shares: &shares,
+            complete: work.complete,
+            failures_covered,
+        };
         Ok(update(&work.task, evidence, self.ctx.clock.now_ms()))
     }
 
@@ -137,12 +161,16 @@ impl<C: Cluster> Tracker<C> {
         else {
             return Ok(Some(false));
         };
-        let Some((failed, well)) = sides(work.task.kind, shares) else { return Ok(Some(false)) };
+        let Some((failed, well)) = sides(work.task.kind, shares) else {
+            return Ok(Some(false));
+        };
         let found = self.ctx.read(|state| {
             let index = state.indexes.get(index)?;
             Some((index.incarnation, copies::odd(index, &failed, &well)))
         });
-        let Some((incarnation, odd)) = found else { return Ok(Some(false)) };
+        let Some((incarnation, odd)) = found else {
+            return Ok(Some(false));
+        };
         // All at once: half of them would be repaired before the others are known.
         let ejections = odd.copies.into_iter().map(|(shard, node)| {
             tracing::error!(index = %index, %shard, %node, task = %work.task.uid,

@@ -48,7 +48,10 @@ impl Config {
             }
         }
         if !ids.contains(&self.id) {
-            let rule = format!("must list this coordinator too, which has `id = {}`", self.id);
+            let rule = format!(
+                "must list this coordinator too, which has `id = {}`",
+                self.id
+            );
             return invalid("peers", &rule);
         }
         Ok(())
@@ -57,7 +60,11 @@ impl Config {
     fn check_secrets(&self) -> Result<(), ConfigError> {
         let secrets = [
             ("cluster_token", &self.cluster_token, "MIROIR_CLUSTER_TOKEN"),
-            ("node_master_key", &self.node_master_key, "MIROIR_NODE_MASTER_KEY"),
+            (
+                "node_master_key",
+                &self.node_master_key,
+                "MIROIR_NODE_MASTER_KEY",
+            ),
         ];
         for (field, secret, variable) in secrets {
             let Some(secret) = secret else {
@@ -76,21 +83,41 @@ impl Config {
     fn check_timings(&self) -> Result<(), ConfigError> {
         let (raft, nodes, tasks) = (&self.raft, &self.nodes, &self.tasks);
         let rules = [
-            ((500..=60_000).contains(&self.lease_ms), "lease_ms", "must be from 500 to 60000"),
+            (
+                (500..=60_000).contains(&self.lease_ms),
+                "lease_ms",
+                "must be from 500 to 60000",
+            ),
             (
                 self.static_reads_ms >= u64::from(self.lease_ms),
                 "static_reads_ms",
                 "must be at least `lease_ms`",
             ),
-            (self.late_request_ms <= 60_000, "late_request_ms", "must be at most 60000"),
-            (self.drain_ms <= 600_000, "drain_ms", "must be at most 600000"),
-            ((20..=10_000).contains(&raft.heartbeat_ms), "raft.heartbeat_ms", "must be from 20 to 10000"),
+            (
+                self.late_request_ms <= 60_000,
+                "late_request_ms",
+                "must be at most 60000",
+            ),
+            (
+                self.drain_ms <= 600_000,
+                "drain_ms",
+                "must be at most 600000",
+            ),
+            (
+                (20..=10_000).contains(&raft.heartbeat_ms),
+                "raft.heartbeat_ms",
+                "must be from 20 to 10000",
+            ),
             (
                 raft.election_min_ms >= 3 * raft.heartbeat_ms,
                 "raft.election_min_ms",
                 "must be at least three times `raft.heartbeat_ms`",
             ),
-            (raft.election_min_ms <= 60_000, "raft.election_min_ms", "must be at most 60000"),
+            (
+                raft.election_min_ms <= 60_000,
+                "raft.election_min_ms",
+                "must be at most 60000",
+            ),
             (
                 (30..raft.election_min_ms).contains(&raft.election_span_ms),
                 "raft.election_span_ms",
@@ -106,23 +133,51 @@ impl Config {
                 "raft.propose_timeout_ms",
                 "must be at least `raft.election_min_ms`",
             ),
-            (nodes.health_interval_ms >= 10, "nodes.health_interval_ms", "must be at least 10"),
-            (nodes.health_timeout_ms >= 10, "nodes.health_timeout_ms", "must be at least 10"),
-            (nodes.down_after >= 1, "nodes.down_after", "must be at least 1"),
-            (nodes.connect_timeout_ms >= 10, "nodes.connect_timeout_ms", "must be at least 10"),
-            (nodes.request_timeout_ms >= 100, "nodes.request_timeout_ms", "must be at least 100"),
+            (
+                nodes.health_interval_ms >= 10,
+                "nodes.health_interval_ms",
+                "must be at least 10",
+            ),
+            (
+                nodes.health_timeout_ms >= 10,
+                "nodes.health_timeout_ms",
+                "must be at least 10",
+            ),
+            (
+                nodes.down_after >= 1,
+                "nodes.down_after",
+                "must be at least 1",
+            ),
+            (
+                nodes.connect_timeout_ms >= 10,
+                "nodes.connect_timeout_ms",
+                "must be at least 10",
+            ),
+            (
+                nodes.request_timeout_ms >= 100,
+                "nodes.request_timeout_ms",
+                "must be at least 100",
+            ),
             (
                 (1..=100_000).contains(&self.migration.copy_chunk_docs),
                 "migration.copy_chunk_docs",
                 "must be from 1 to 100000",
             ),
-            (self.migration.fence_budget_ms >= 10, "migration.fence_budget_ms", "must be at least 10"),
+            (
+                self.migration.fence_budget_ms >= 10,
+                "migration.fence_budget_ms",
+                "must be at least 10",
+            ),
             (
                 self.migration.repair_interval_ms >= 10,
                 "migration.repair_interval_ms",
                 "must be at least 10",
             ),
-            (tasks.poll_min_ms >= 1, "tasks.poll_min_ms", "must be at least 1"),
+            (
+                tasks.poll_min_ms >= 1,
+                "tasks.poll_min_ms",
+                "must be at least 1",
+            ),
             (
                 tasks.poll_max_ms >= tasks.poll_min_ms,
                 "tasks.poll_max_ms",

@@ -124,8 +124,12 @@ fn overridden(
     let last = keys.pop().unwrap_or_default();
     let mut section = &mut *table;
     for key in keys {
-        let entry = section.entry(key).or_insert_with(|| Value::Table(Table::new()));
-        section = entry.as_table_mut().ok_or_else(|| wrong(format!("`{key}` is not a section")))?;
+        let entry = section
+            .entry(key)
+            .or_insert_with(|| Value::Table(Table::new()));
+        section = entry
+            .as_table_mut()
+            .ok_or_else(|| wrong(format!("`{key}` is not a section")))?;
     }
     section.insert(last.to_owned(), plain_or_toml(value));
     Config::deserialize_table(table.clone()).map_err(wrong)
@@ -133,7 +137,9 @@ fn overridden(
 
 impl Config {
     fn deserialize_table(table: Table) -> Result<Self, String> {
-        table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+        table
+            .try_into()
+            .map_err(|error: toml::de::Error| error.message().to_owned())
     }
 }
 

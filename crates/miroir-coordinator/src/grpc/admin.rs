@@ -38,7 +38,9 @@ impl AdminService {
         if leadership.is_leader() {
             return Ok(());
         }
-        Err(status::of_read(&ReadError::NotLeader { leader: leadership.leader }))
+        Err(status::of_read(&ReadError::NotLeader {
+            leader: leadership.leader,
+        }))
     }
 }
 
@@ -48,23 +50,39 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::InitClusterRequest>,
     ) -> Result<Response<v1::InitClusterReply>, Status> {
-        init::init_cluster(&self.ctx, request.into_inner()).await.map(Response::new)
+        init::init_cluster(&self.ctx, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
-    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusReply>, Status> {
         Ok(Response::new(views::status(&self.ctx)))
     }
 
-    async fn add_node(&self, request: Request<v1::AddNodeRequest>) -> Result<Response<v1::AddNodeReply>, Status> {
+    async fn add_node(
+        &self,
+        request: Request<v1::AddNodeRequest>,
+    ) -> Result<Response<v1::AddNodeReply>, Status> {
         self.leading()?;
-        add_node::add_node(&self.ctx, request.into_inner()).await.map(Response::new)
+        add_node::add_node(&self.ctx, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
-    async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Result<Response<v1::ListNodesReply>, Status> {
+    async fn list_nodes(
+        &self,
+        _: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesReply>, Status> {
         Ok(Response::new(views::nodes(&self.ctx)))
     }
 
-    async fn list_groups(&self, _: Request<v1::ListGroupsRequest>) -> Result<Response<v1::ListGroupsReply>, Status> {
+    async fn list_groups(
+        &self,
+        _: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsReply>, Status> {
         Ok(Response::new(self.ctx.read(views::groups)))
     }
 
@@ -72,15 +90,23 @@ impl Admin for AdminService {
         &self,
         _: Request<v1::ListIndexesRequest>,
     ) -> Result<Response<v1::ListIndexesReply>, Status> {
-        let indexes = self.ctx.read(|state| state.indexes.values().map(views::index_summary).collect());
+        let indexes = self
+            .ctx
+            .read(|state| state.indexes.values().map(views::index_summary).collect());
         Ok(Response::new(v1::ListIndexesReply { indexes }))
     }
 
-    async fn get_index(&self, request: Request<v1::GetIndexRequest>) -> Result<Response<v1::IndexDetail>, Status> {
+    async fn get_index(
+        &self,
+        request: Request<v1::GetIndexRequest>,
+    ) -> Result<Response<v1::IndexDetail>, Status> {
         let uid = request.into_inner().uid;
-        let uid = IndexUid::parse(&uid).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let uid =
+            IndexUid::parse(&uid).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let detail = self.ctx.read(|state| views::index_detail(state, &uid));
-        detail.map(Response::new).ok_or_else(|| Status::not_found(format!("Index `{uid}` not found.")))
+        detail
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found(format!("Index `{uid}` not found.")))
     }
 
     async fn list_operations(
@@ -98,7 +124,9 @@ impl Admin for AdminService {
         let operation = request.operation.map(OperationId);
         self.known_operation(operation)?;
         let at_ms = self.ctx.clock.now_ms();
-        let reply = self.ctx.read(|state| views::migrations(state, operation, request.unfinished_only, at_ms));
+        let reply = self
+            .ctx
+            .read(|state| views::migrations(state, operation, request.unfinished_only, at_ms));
         Ok(Response::new(reply))
     }
 
@@ -107,8 +135,12 @@ impl Admin for AdminService {
         request: Request<v1::GetMigrationRequest>,
     ) -> Result<Response<v1::Migration>, Status> {
         let id = MigrationId(request.into_inner().id);
-        let found = self.ctx.read(|state| state.migrations.get(&id).map(views::migration));
-        found.map(Response::new).ok_or_else(|| Status::not_found(format!("there is no migration {id}")))
+        let found = self
+            .ctx
+            .read(|state| state.migrations.get(&id).map(views::migration));
+        found
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found(format!("there is no migration {id}")))
     }
 
     type WatchMigrationsStream = Reports;
@@ -119,7 +151,10 @@ impl Admin for AdminService {
     ) -> Result<Response<Reports>, Status> {
         let operation = request.into_inner().operation.map(OperationId);
         self.known_operation(operation)?;
-        Ok(Response::new(Box::pin(watch::watch(self.ctx.clone(), operation))))
+        Ok(Response::new(Box::pin(watch::watch(
+            self.ctx.clone(),
+            operation,
+        ))))
     }
 
     async fn list_coordinators(

@@ -126,7 +126,11 @@ mod tests {
     #[test]
     fn no_debug_output_shows_the_token() {
         let token = Secret::new("right-token");
-        let shown = format!("{:?} {:?}", CheckToken::new(&token), AttachToken::new(&token));
+        let shown = format!(
+            "{:?} {:?}",
+            CheckToken::new(&token),
+            AttachToken::new(&token)
+        );
         assert!(!shown.contains("right-token"), "{shown}");
     }
 }

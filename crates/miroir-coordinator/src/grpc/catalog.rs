@@ -47,10 +47,19 @@ impl CatalogService {
     }
 
     /// Commits what answers a task.
-    async fn commit_task(&self, id: &str, command: &Command) -> Result<Response<v1::TaskReply>, Status> {
+    async fn commit_task(
+        &self,
+        id: &str,
+        command: &Command,
+    ) -> Result<Response<v1::TaskReply>, Status> {
         let outcome = self.commit(id, command).await?;
-        let Outcome::TaskRegistered(task) = outcome else { return Err(status::of_unexpected(&outcome)) };
-        Ok(Response::new(v1::TaskReply { task: task.0, epoch: self.epoch() }))
+        let Outcome::TaskRegistered(task) = outcome else {
+            return Err(status::of_unexpected(&outcome));
+        };
+        Ok(Response::new(v1::TaskReply {
+            task: task.0,
+            epoch: self.epoch(),
+        }))
     }
 
     /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
@@ -58,7 +67,9 @@ impl CatalogService {
     async fn fresh(&self) -> Result<Freshness, Status> {
         match self.ctx.cluster.confirm_leadership().await {
             Ok(()) => Ok(Freshness::Current),
-            Err(ReadError::NoQuorum { .. } | ReadError::NotLeader { leader: None }) => Ok(Freshness::Stale),
+            Err(ReadError::NoQuorum { .. } | ReadError::NotLeader { leader: None }) => {
+                Ok(Freshness::Stale)
+            }
             Err(error) => Err(status::of_read(&error)),
         }
     }
@@ -67,7 +78,9 @@ impl CatalogService {
 fn answer<T>(message: T, freshness: Freshness) -> Response<T> {
     let mut response = Response::new(message);
     if freshness == Freshness::Stale {
-        response.metadata_mut().insert(status::STALE_METADATA, MetadataValue::from_static("1"));
+        response
+            .metadata_mut()
+            .insert(status::STALE_METADATA, MetadataValue::from_static("1"));
     }
     response
 }
@@ -92,7 +105,11 @@ impl Catalog for CatalogService {
             return Err(status::of_unexpected(&outcome));
         };
         let task = task.map(|task| task.0);
-        Ok(Response::new(v1::CreateIndexReply { incarnation: incarnation.0, task, epoch: self.epoch() }))
+        Ok(Response::new(v1::CreateIndexReply {
+            incarnation: incarnation.0,
+            task,
+            epoch: self.epoch(),
+        }))
     }
 
     async fn set_primary_key(
@@ -101,12 +118,21 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::SetPrimaryKeyReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let outcome = self.commit(&id, &convert::set_primary_key(request)?).await?;
-        let task = if let Outcome::TaskRegistered(task) = outcome { Some(task.0) } else { None };
+        let outcome = self
+            .commit(&id, &convert::set_primary_key(request)?)
+            .await?;
+        let task = if let Outcome::TaskRegistered(task) = outcome {
+            Some(task.0)
+        } else {
+            None
+        };
         if task.is_none() && outcome != Outcome::Done {
             return Err(status::of_unexpected(&outcome));
         }
-        Ok(Response::new(v1::SetPrimaryKeyReply { task, epoch: self.epoch() }))
+        Ok(Response::new(v1::SetPrimaryKeyReply {
+            task,
+            epoch: self.epoch(),
+        }))
     }
 
     async fn change_settings(
@@ -115,11 +141,17 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::ChangeSettingsReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let outcome = self.commit(&id, &convert::change_settings(request)?).await?;
+        let outcome = self
+            .commit(&id, &convert::change_settings(request)?)
+            .await?;
         let Outcome::SettingsChanged { version, task } = outcome else {
             return Err(status::of_unexpected(&outcome));
         };
-        Ok(Response::new(v1::ChangeSettingsReply { version, task: task.0, epoch: self.epoch() }))
+        Ok(Response::new(v1::ChangeSettingsReply {
+            version,
+            task: task.0,
+            epoch: self.epoch(),
+        }))
     }
 
     async fn settings_enqueued(
@@ -128,9 +160,15 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::SettingsEnqueuedReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let outcome = self.commit(&id, &convert::settings_enqueued(request)?).await?;
-        let Outcome::Done = outcome else { return Err(status::of_unexpected(&outcome)) };
-        Ok(Response::new(v1::SettingsEnqueuedReply { epoch: self.epoch() }))
+        let outcome = self
+            .commit(&id, &convert::settings_enqueued(request)?)
+            .await?;
+        let Outcome::Done = outcome else {
+            return Err(status::of_unexpected(&outcome));
+        };
+        Ok(Response::new(v1::SettingsEnqueuedReply {
+            epoch: self.epoch(),
+        }))
     }
 
     async fn delete_index(
@@ -139,7 +177,8 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::TaskReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        self.commit_task(&id, &convert::delete_index(request)?).await
+        self.commit_task(&id, &convert::delete_index(request)?)
+            .await
     }
 
     async fn register_writes(
@@ -148,12 +187,17 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::RegisterWritesReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let outcome = self.commit(&id, &convert::register_writes(request)?).await?;
+        let outcome = self
+            .commit(&id, &convert::register_writes(request)?)
+            .await?;
         let Outcome::WritesRegistered(results) = &outcome else {
             return Err(status::of_unexpected(&outcome));
         };
         let results = results.iter().map(convert::write_result).collect();
-        Ok(Response::new(v1::RegisterWritesReply { results, epoch: self.epoch() }))
+        Ok(Response::new(v1::RegisterWritesReply {
+            results,
+            epoch: self.epoch(),
+        }))
     }
 
     async fn register_task(
@@ -162,10 +206,14 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::TaskReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        self.commit_task(&id, &convert::register_task(request)?).await
+        self.commit_task(&id, &convert::register_task(request)?)
+            .await
     }
 
-    async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
+    async fn get_task(
+        &self,
+        request: Request<v1::GetTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
         let uid = TaskUid(request.into_inner().uid);
         let freshness = self.fresh().await?;
         let found = self.ctx.read(|state| state.tasks.get(uid).map(view));

@@ -44,9 +44,18 @@ mod tests {
     fn request_ids_are_uuids() {
         let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         let parsed = request_id(id).expect("a UUID");
-        assert_eq!(parsed, request_id(&id.replace('-', "")).expect("the same UUID"));
-        assert_eq!(parsed, request_id(&id.to_uppercase()).expect("the same UUID"));
-        assert_ne!(request_id("").expect("a fresh one"), request_id("").expect("another"));
+        assert_eq!(
+            parsed,
+            request_id(&id.replace('-', "")).expect("the same UUID")
+        );
+        assert_eq!(
+            parsed,
+            request_id(&id.to_uppercase()).expect("the same UUID")
+        );
+        assert_ne!(
+            request_id("").expect("a fresh one"),
+            request_id("").expect("another")
+        );
         let error = request_id("again").expect_err("no UUID");
         assert_eq!(error.code(), tonic::Code::InvalidArgument);
         assert!(error.message().contains("again"), "{error}");

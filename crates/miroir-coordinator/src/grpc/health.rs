@@ -17,8 +17,10 @@ use super::routing::RoutingService;
 use crate::machine::Handle;
 
 const ALWAYS: [&str; 2] = ["", AdminServer::<AdminService>::NAME];
-const WITH_LEADER: [&str; 2] =
-    [CatalogServer::<CatalogService>::NAME, RoutingServer::<RoutingService<Handle>>::NAME];
+const WITH_LEADER: [&str; 2] = [
+    CatalogServer::<CatalogService>::NAME,
+    RoutingServer::<RoutingService<Handle>>::NAME,
+];
 
 /// Reports until `stop`, and then that nothing is served any more.
 pub async fn report(reporter: HealthReporter, cluster: Handle, stop: CancellationToken) {
@@ -37,7 +39,11 @@ pub async fn report(reporter: HealthReporter, cluster: Handle, stop: Cancellatio
 }
 
 async fn set(reporter: &HealthReporter, services: &[&str], serving: bool) {
-    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    let status = if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
     for service in services {
         reporter.set_service_status(service, status).await;
     }

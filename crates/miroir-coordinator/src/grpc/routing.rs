@@ -43,7 +43,10 @@ impl<C: Cluster> Routing for RoutingService<C> {
     type SessionStream = Answers;
     type WatchStream = Answers;
 
-    async fn session(&self, request: Request<Streaming<v1::ProxyMessage>>) -> Result<Response<Answers>, Status> {
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::ProxyMessage>>,
+    ) -> Result<Response<Answers>, Status> {
         let (out, answers) = mpsc::channel(OUTBOX);
         let host = self.host.clone();
         // Not supervised: it ends with its stream, with leadership, or with the process.
@@ -72,12 +75,23 @@ async fn observe(mut tables: Tables, out: mpsc::Sender<Result<v1::CoordinatorMes
         let newest = tables.borrow_and_update().clone();
         let message = match (&sent, &newest) {
             (None, Some(table)) => Some(Answer::Table(table.as_ref().into())),
-            (Some(old), Some(table)) if table.epoch > old.epoch => Some(Answer::Delta((&table.delta_from(old)).into())),
-            (Some(old), _) => Some(Answer::Renewed(v1::Renewed { number: 0, epoch: old.epoch.0 })),
+            (Some(old), Some(table)) if table.epoch > old.epoch => {
+                Some(Answer::Delta((&table.delta_from(old)).into()))
+            }
+            (Some(old), _) => Some(Answer::Renewed(v1::Renewed {
+                number: 0,
+                epoch: old.epoch.0,
+            })),
             (None, None) => None,
         };
         if let Some(message) = message {
-            if out.send(Ok(v1::CoordinatorMessage { message: Some(message) })).await.is_err() {
+            if out
+                .send(Ok(v1::CoordinatorMessage {
+                    message: Some(message),
+                }))
+                .await
+                .is_err()
+            {
                 return;
             }
             sent = newest.or(sent);

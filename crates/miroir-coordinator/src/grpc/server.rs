@@ -35,11 +35,17 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// [`AppError::Bind`] naming the address.
 pub async fn bind(what: &'static str, addr: SocketAddr) -> Result<TcpListener, AppError> {
     let bound = TcpListener::bind(addr).await;
-    bound.map_err(|error| AppError::Bind { what, addr, detail: error.to_string() })
+    bound.map_err(|error| AppError::Bind {
+        what,
+        addr,
+        detail: error.to_string(),
+    })
 }
 
 fn builder() -> Server {
-    Server::builder().http2_keepalive_interval(Some(KEEPALIVE)).tcp_nodelay(true)
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .tcp_nodelay(true)
 }
 
 fn incoming(listener: TcpListener) -> TcpIncoming {
@@ -57,8 +63,13 @@ pub async fn serve_raft(
     stop: CancellationToken,
 ) -> Result<(), AppError> {
     let service = InterceptedService::new(service, check);
-    let served = builder().add_service(service).serve_with_incoming_shutdown(incoming(listener), stop.cancelled());
-    served.await.map_err(|error| AppError::Serve { what: "consensus", detail: error.to_string() })
+    let served = builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled());
+    served.await.map_err(|error| AppError::Serve {
+        what: "consensus",
+        detail: error.to_string(),
+    })
 }
 
 /// Serves administration, catalog, routing, health and reflection until `stop`, then until open calls end.
@@ -72,7 +83,10 @@ pub async fn serve_api(
     check: CheckToken,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
-    let failed = |detail: String| AppError::Serve { what: "API", detail };
+    let failed = |detail: String| AppError::Serve {
+        what: "API",
+        detail,
+    };
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let reports = health::report(reporter, ctx.cluster.clone(), stop.clone());
     let admin = AdminServer::new(AdminService::new(ctx.clone()))

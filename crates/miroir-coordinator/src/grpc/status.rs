@@ -77,7 +77,10 @@ pub fn of_rejection(rejection: &Rejection) -> Status {
     };
     let mut status = Status::new(code, rejection.to_string());
     let json = rejection_json(rejection);
-    status.metadata_mut().insert_bin(REJECTION_METADATA, MetadataValue::from_bytes(json.as_bytes()));
+    status.metadata_mut().insert_bin(
+        REJECTION_METADATA,
+        MetadataValue::from_bytes(json.as_bytes()),
+    );
     status
 }
 
@@ -142,25 +145,45 @@ mod tests {
             (Rejection::NotInitialised, Code::FailedPrecondition),
             (Rejection::Invalid("no".to_owned()), Code::InvalidArgument),
             (
-                Rejection::NodeExists { url: "http://a".to_owned(), node: NodeId(1) },
+                Rejection::NodeExists {
+                    url: "http://a".to_owned(),
+                    node: NodeId(1),
+                },
                 Code::AlreadyExists,
             ),
         ];
         for (rejection, code) in table {
             let status = of_rejection(&rejection);
-            assert_eq!((status.code(), status.message()), (code, rejection.to_string().as_str()));
-            let bytes = status.metadata().get_bin(REJECTION_METADATA).expect("the refusal");
+            assert_eq!(
+                (status.code(), status.message()),
+                (code, rejection.to_string().as_str())
+            );
+            let bytes = status
+                .metadata()
+                .get_bin(REJECTION_METADATA)
+                .expect("the refusal");
             let bytes = bytes.to_bytes().expect("binary metadata");
-            assert_eq!(serde_json::from_slice::<Rejection>(&bytes).expect("JSON"), rejection);
+            assert_eq!(
+                serde_json::from_slice::<Rejection>(&bytes).expect("JSON"),
+                rejection
+            );
         }
     }
 
     #[test]
     fn who_does_not_lead_says_who_does() {
-        let leader = LeaderHint { id: 2, api_url: "http://127.0.0.1:7712".to_owned() };
-        let status = of_propose(&ProposeError::NotLeader { leader: Some(leader) });
+        let leader = LeaderHint {
+            id: 2,
+            api_url: "http://127.0.0.1:7712".to_owned(),
+        };
+        let status = of_propose(&ProposeError::NotLeader {
+            leader: Some(leader),
+        });
         assert_eq!(status.code(), Code::Unavailable);
-        let hint = status.metadata().get(LEADER_METADATA).and_then(|v| v.to_str().ok());
+        let hint = status
+            .metadata()
+            .get(LEADER_METADATA)
+            .and_then(|v| v.to_str().ok());
         assert_eq!(hint, Some("http://127.0.0.1:7712"));
         let status = of_propose(&ProposeError::NotLeader { leader: None });
         assert!(status.metadata().get(LEADER_METADATA).is_none());

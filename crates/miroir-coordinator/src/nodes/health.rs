@@ -78,8 +78,17 @@ impl NodeHealth {
             Err(last_error) => {
                 let misses = self.misses.saturating_add(1);
                 let down = misses >= down_after;
-                let reachability = if down { Reachability::Down } else { self.reachability };
-                Self { reachability, last_error, misses, ..self.clone() }
+                let reachability = if down {
+                    Reachability::Down
+                } else {
+                    self.reachability
+                };
+                Self {
+                    reachability,
+                    last_error,
+                    misses,
+                    ..self.clone()
+                }
             }
         }
     }
@@ -93,7 +102,9 @@ pub struct HealthBoard {
 
 impl Default for HealthBoard {
     fn default() -> Self {
-        Self { nodes: Arc::new(watch::Sender::new(Arc::default())) }
+        Self {
+            nodes: Arc::new(watch::Sender::new(Arc::default())),
+        }
     }
 }
 
@@ -113,7 +124,10 @@ impl HealthBoard {
     /// Whether a node answers.
     #[must_use]
     pub fn reachability(&self, node: NodeId) -> Reachability {
-        self.nodes.borrow().get(&node).map_or(Reachability::Unknown, |health| health.reachability)
+        self.nodes
+            .borrow()
+            .get(&node)
+            .map_or(Reachability::Unknown, |health| health.reachability)
     }
 
     /// Whether a node answers.
@@ -140,7 +154,11 @@ pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ctx.health.update(BTreeMap::new());
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        if cancel.run_until_cancelled(look_at_all(&ctx)).await.is_none() {
+        if cancel
+            .run_until_cancelled(look_at_all(&ctx))
+            .await
+            .is_none()
+        {
             break;
         }
     }
@@ -185,7 +203,11 @@ async fn look_at<C>(ctx: &Context<C>, node: &Node) -> Result<Seen, String> {
 async fn ask(client: &NodeClient) -> Result<Seen, MeiliError> {
     let stats = client.stats().await?;
     let queue = client.queue_depth().await?;
-    let documents = stats.indexes.values().map(|index| index.number_of_documents).sum();
+    let documents = stats
+        .indexes
+        .values()
+        .map(|index| index.number_of_documents)
+        .sum();
     Ok(Seen { queue, documents })
 }
 
@@ -195,7 +217,10 @@ mod tests {
 
     #[test]
     fn a_node_is_down_only_after_several_misses_and_up_at_once() {
-        let seen = Ok(Seen { queue: 2, documents: 7 });
+        let seen = Ok(Seen {
+            queue: 2,
+            documents: 7,
+        });
         let missed = || Err("refused".to_owned());
         // A look, and how the node counts after it.
         let table = [

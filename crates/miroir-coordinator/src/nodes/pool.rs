@@ -47,7 +47,11 @@ impl NodePool {
     /// # Errors
     /// [`MeiliError::Invalid`] when the node's URL is not one that can be called.
     pub fn client(&self, node: &Node) -> Result<NodeClient, MeiliError> {
-        let mut clients = self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self
+            .shared
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some((url, client)) = clients.get(&node.id)
             && *url == node.url
         {

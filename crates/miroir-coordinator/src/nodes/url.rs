@@ -30,7 +30,10 @@ pub fn http_origin(text: &str) -> Result<String, BadUrl> {
     if url.scheme() != "http" {
         return Err(bad("only http is spoken"));
     }
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("it has no host"))?;
+    let host = url
+        .host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| bad("it has no host"))?;
     if !matches!(url.path(), "" | "/") {
         return Err(bad("it has a path"));
     }
@@ -50,7 +53,11 @@ pub fn http_origin(text: &str) -> Result<String, BadUrl> {
 #[must_use]
 pub fn host_and_port(origin: &str) -> Option<(String, u16)> {
     let url = Url::parse(origin).ok()?;
-    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = url
+        .host_str()?
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
     Some((host, url.port_or_known_default()?))
 }
 
@@ -91,8 +98,13 @@ mod tests {
             let error = http_origin(text).expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");
         }
-        let error = http_origin("http://admin:hunter2@node:7700").expect_err("a password").to_string();
-        assert!(error.contains("password") && !error.contains("hunter2"), "{error}");
+        let error = http_origin("http://admin:hunter2@node:7700")
+            .expect_err("a password")
+            .to_string();
+        assert!(
+            error.contains("password") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -50,8 +50,14 @@ impl Cluster {
         let mut peers = Vec::new();
         for id in 1..=count {
             let (api, raft) = (bind().await, bind().await);
-            let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().expect("bound"));
-            peers.push(format!("{{ id = {id}, api_url = \"{}\", raft_url = \"{}\" }}", url(&api), url(&raft)));
+            let url = |listener: &TcpListener| {
+                format!("http://{}", listener.local_addr().expect("bound"))
+            };
+            peers.push(format!(
+                "{{ id = {id}, api_url = \"{}\", raft_url = \"{}\" }}",
+                url(&api),
+                url(&raft)
+            ));
             bound.push((id, Listeners { api, raft }));
         }
         let mut coordinators = Vec::new();
@@ -67,7 +73,10 @@ impl Cluster {
             let config = Config::parse("test", &text, []).expect("a valid configuration");
             coordinators.push(Coordinator::start(config, listeners));
         }
-        Self { coordinators, _data: data }
+        Self {
+            coordinators,
+            _data: data,
+        }
     }
 
     /// Starts three coordinators and makes them a cluster.
@@ -78,9 +87,16 @@ impl Cluster {
     /// Starts `count` coordinators and makes them a cluster whose indexes have four shards.
     pub async fn initialised_with(count: u64, extra: &str) -> Self {
         let cluster = Self::start(count, extra).await;
-        let request = v1::InitClusterRequest { default_shards: Some(4), ..Default::default() };
+        let request = v1::InitClusterRequest {
+            default_shards: Some(4),
+            ..Default::default()
+        };
         let first = &cluster.coordinators[0];
-        let reply = first.admin().init_cluster(request).await.expect("initialised");
+        let reply = first
+            .admin()
+            .init_cluster(request)
+            .await
+            .expect("initialised");
         assert!(!reply.into_inner().cluster_id.is_empty());
         cluster.leader().await;
         cluster
@@ -104,13 +120,17 @@ impl Cluster {
             Ok(())
         })
         .await;
-        self.running().find(|one| Some(one.config.id) == found).expect("the leader is running")
+        self.running()
+            .find(|one| Some(one.config.id) == found)
+            .expect("the leader is running")
     }
 
     /// One that does not lead.
     pub async fn follower(&self) -> &Coordinator {
         let leader = self.leader().await.config.id;
-        self.running().find(|one| one.config.id != leader).expect("another one is running")
+        self.running()
+            .find(|one| one.config.id != leader)
+            .expect("another one is running")
     }
 
     /// Those that have not been stopped.
@@ -120,16 +140,26 @@ impl Cluster {
 
     /// Stops the coordinator of that id, and waits for its end.
     pub async fn stop(&mut self, id: u64) {
-        let one = self.coordinators.iter_mut().find(|one| one.config.id == id).expect("it exists");
+        let one = self
+            .coordinators
+            .iter_mut()
+            .find(|one| one.config.id == id)
+            .expect("it exists");
         one.shutdown.cancel();
         let running = one.running.take().expect("it is running");
-        let ended = tokio::time::timeout(PATIENCE, running).await.expect("it ends in time");
+        let ended = tokio::time::timeout(PATIENCE, running)
+            .await
+            .expect("it ends in time");
         ended.expect("it does not panic").expect("it ends well");
     }
 
     /// Starts a stopped coordinator again, on its old addresses and data.
     pub async fn restart(&mut self, id: u64) {
-        let one = self.coordinators.iter_mut().find(|one| one.config.id == id).expect("it exists");
+        let one = self
+            .coordinators
+            .iter_mut()
+            .find(|one| one.config.id == id)
+            .expect("it exists");
         let again = |addr| async move {
             let mut last = None;
             for _ in 0..100 {
@@ -141,8 +171,10 @@ impl Cluster {
             }
             panic!("cannot bind {addr} again: {last:?}")
         };
-        let listeners =
-            Listeners { api: again(one.config.api_addr).await, raft: again(one.config.raft_addr).await };
+        let listeners = Listeners {
+            api: again(one.config.api_addr).await,
+            raft: again(one.config.raft_addr).await,
+        };
         *one = Coordinator::start(one.config.clone(), listeners);
     }
 }
@@ -151,7 +183,11 @@ impl Coordinator {
     fn start(config: Config, listeners: Listeners) -> Self {
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(run_on(config.clone(), listeners, shutdown.clone()));
-        Self { config, shutdown, running: Some(running) }
+        Self {
+            config,
+            shutdown,
+            running: Some(running),
+        }
     }
 
     /// Its API, as an URL.
@@ -161,7 +197,9 @@ impl Coordinator {
 
     /// A connection to it without a token.
     pub fn channel(&self) -> Channel {
-        Channel::from_shared(self.url()).expect("a URL").connect_lazy()
+        Channel::from_shared(self.url())
+            .expect("a URL")
+            .connect_lazy()
     }
 
     fn wire(&self) -> Wire {
@@ -183,7 +221,9 @@ impl Coordinator {
 
     pub async fn status(&self) -> Result<v1::StatusReply, String> {
         let reply = self.admin().status(v1::StatusRequest {}).await;
-        reply.map(tonic::Response::into_inner).map_err(|status| status.to_string())
+        reply
+            .map(tonic::Response::into_inner)
+            .map_err(|status| status.to_string())
     }
 }
 
@@ -208,6 +248,9 @@ pub fn refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, words:
     let status = result.expect_err("the call is refused");
     assert_eq!(status.code(), code, "{status}");
     for word in words {
-        assert!(status.message().contains(word), "`{word}` is not in: {status}");
+        assert!(
+            status.message().contains(word),
+            "`{word}` is not in: {status}"
+        );
     }
 }

@@ -15,14 +15,19 @@ heartbeat_ms = 100
 "#;
 
 fn parse(text: &str, vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let vars = vars
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::parse("c.toml", text, vars)
 }
 
 #[test]
 fn fields_have_defaults_and_the_environment_comes_last() {
     let config = parse(GOOD, &[]).expect("valid");
-    assert_eq!((config.id, config.lease_ms, config.raft.heartbeat_ms), (2, 3_000, 100));
+    assert_eq!(
+        (config.id, config.lease_ms, config.raft.heartbeat_ms),
+        (2, 3_000, 100)
+    );
     assert_eq!(config.me().api_url, "http://b:7710");
     assert_eq!(config.token().expose(), "s3cret-token");
     let vars = [
@@ -36,18 +41,30 @@ fn fields_have_defaults_and_the_environment_comes_last() {
         ("PATH", "/bin"),
     ];
     let config = parse(GOOD, &vars).expect("valid");
-    assert_eq!((config.id, config.lease_ms, config.raft.heartbeat_ms), (1, 4_000, 200));
+    assert_eq!(
+        (config.id, config.lease_ms, config.raft.heartbeat_ms),
+        (1, 4_000, 200)
+    );
     assert_eq!(config.data_dir.to_str(), Some("/var/lib/miroir"));
     assert_eq!(config.api_addr.port(), 1);
     assert_eq!(config.token().expose(), "other-token");
-    assert_eq!(config.node_master_key.map(|key| key.expose().to_owned()).as_deref(), Some("0123"));
+    assert_eq!(
+        config
+            .node_master_key
+            .map(|key| key.expose().to_owned())
+            .as_deref(),
+        Some("0123")
+    );
 }
 
 #[test]
 fn peers_may_come_from_the_environment() {
     let text = "cluster_token = \"t\"\nnode_master_key = \"k\"";
     let peers = r#"[{ id = 7, api_url = "http://a:1", raft_url = "http://a:2" }]"#;
-    let vars = [("MIROIR_COORDINATOR__ID", "7"), ("MIROIR_COORDINATOR__PEERS", peers)];
+    let vars = [
+        ("MIROIR_COORDINATOR__ID", "7"),
+        ("MIROIR_COORDINATOR__PEERS", peers),
+    ];
     let config = parse(text, &vars).expect("valid");
     assert_eq!(config.me().raft_url, "http://a:2");
 }
@@ -57,27 +74,72 @@ fn what_is_wrong_is_named_with_its_place() {
     let with = |line: &str| parse(&GOOD.replace("id = 2\n", &format!("id = 2\n{line}\n")), &[]);
     let env = |name: &str, value: &str| parse(GOOD, &[(name, value)]);
     let table: Vec<(Result<Config, ConfigError>, &[&str])> = vec![
-        (with("lease_milliseconds = 1"), &["c.toml, line 3", "lease_milliseconds"]),
-        (with("lease_ms = \"soon\""), &["c.toml, line 3", "lease_ms"][..1]),
+        (
+            with("lease_milliseconds = 1"),
+            &["c.toml, line 3", "lease_milliseconds"],
+        ),
+        (
+            with("lease_ms = \"soon\""),
+            &["c.toml, line 3", "lease_ms"][..1],
+        ),
         (with("lease_ms = 1"), &["`lease_ms`", "500 to 60000"]),
         (with("static_reads_ms = 1"), &["`static_reads_ms`"]),
         (with("cluster = \" \""), &["`cluster`"]),
-        (with("cluster_token_file = \"/nowhere\""), &["`cluster_token`", "twice"]),
+        (
+            with("cluster_token_file = \"/nowhere\""),
+            &["`cluster_token`", "twice"],
+        ),
         (with("x = ["), &["c.toml, line"]),
-        (parse(&format!("{GOOD}\nheart = 1"), &[]), &["heart", "heartbeat_ms"]),
-        (parse(&GOOD.replace("= 100", "= 5"), &[]), &["`raft.heartbeat_ms`"]),
-        (parse(&GOOD.replace("= 100", "= 900"), &[]), &["`raft.election_min_ms`"]),
-        (parse(&GOOD.replace("id = 2\n", "id = 3\n"), &[]), &["`peers`", "id = 3"]),
+        (
+            parse(&format!("{GOOD}\nheart = 1"), &[]),
+            &["heart", "heartbeat_ms"],
+        ),
+        (
+            parse(&GOOD.replace("= 100", "= 5"), &[]),
+            &["`raft.heartbeat_ms`"],
+        ),
+        (
+            parse(&GOOD.replace("= 100", "= 900"), &[]),
+            &["`raft.election_min_ms`"],
+        ),
+        (
+            parse(&GOOD.replace("id = 2\n", "id = 3\n"), &[]),
+            &["`peers`", "id = 3"],
+        ),
         (parse(&GOOD.replace("id = 2\n", ""), &[]), &["`id`"]),
-        (parse(&GOOD.replace("http://b:7720", "http://a:7720"), &[]), &["raft_url", "twice"]),
-        (parse(&GOOD.replace("http://b:7720", "ftp://b"), &[]), &["raft_url", "only http"]),
-        (parse(&GOOD.replace("cluster_token", "# t"), &[]), &["`cluster_token`", "MIROIR_CLUSTER_TOKEN"]),
-        (parse(&GOOD.replace("node_master_key", "# k"), &[]), &["`node_master_key`"]),
-        (env("MIROIR_COORDINATOR__LEASES", "1"), &["MIROIR_COORDINATOR__LEASES", "leases"]),
-        (env("MIROIR_COORDINATOR__ID", "one"), &["MIROIR_COORDINATOR__ID"]),
-        (env("MIROIR_COORDINATOR__ID__X", "1"), &["MIROIR_COORDINATOR__ID__X", "not a section"]),
+        (
+            parse(&GOOD.replace("http://b:7720", "http://a:7720"), &[]),
+            &["raft_url", "twice"],
+        ),
+        (
+            parse(&GOOD.replace("http://b:7720", "ftp://b"), &[]),
+            &["raft_url", "only http"],
+        ),
+        (
+            parse(&GOOD.replace("cluster_token", "# t"), &[]),
+            &["`cluster_token`", "MIROIR_CLUSTER_TOKEN"],
+        ),
+        (
+            parse(&GOOD.replace("node_master_key", "# k"), &[]),
+            &["`node_master_key`"],
+        ),
+        (
+            env("MIROIR_COORDINATOR__LEASES", "1"),
+            &["MIROIR_COORDINATOR__LEASES", "leases"],
+        ),
+        (
+            env("MIROIR_COORDINATOR__ID", "one"),
+            &["MIROIR_COORDINATOR__ID"],
+        ),
+        (
+            env("MIROIR_COORDINATOR__ID__X", "1"),
+            &["MIROIR_COORDINATOR__ID__X", "not a section"],
+        ),
         (env("MIROIR_CLUSTER_TOKEN", ""), &["`cluster_token`"]),
-        (env("MIROIR_CLUSTER_TOKEN", "a b"), &["`cluster_token`", "ASCII"]),
+        (
+            env("MIROIR_CLUSTER_TOKEN", "a b"),
+            &["`cluster_token`", "ASCII"],
+        ),
     ];
     for (result, words) in table {
         let error = result.expect_err("refused").to_string();
@@ -105,7 +167,10 @@ fn a_secret_may_stand_in_a_file() {
     std::fs::write(&path, "from-file\n").expect("written");
     let line = format!("cluster_token_file = {:?}", path);
     let text = GOOD.replace("cluster_token = \"s3cret-token\"", &line);
-    assert_eq!(parse(&text, &[]).expect("valid").token().expose(), "from-file");
+    assert_eq!(
+        parse(&text, &[]).expect("valid").token().expose(),
+        "from-file"
+    );
     std::fs::remove_file(&path).expect("removed");
     let error = parse(&text, &[]).expect_err("no such file").to_string();
     assert!(error.contains(&path.display().to_string()), "{error}");
@@ -113,7 +178,10 @@ fn a_secret_may_stand_in_a_file() {
 
 #[test]
 fn the_example_configuration_is_valid_and_shows_every_default() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../cluster-config/coordinator.toml");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../cluster-config/coordinator.toml"
+    );
     let text = std::fs::read_to_string(path).expect("the example");
     let secrets = [
         ("MIROIR_COORDINATOR__ID", "1"),

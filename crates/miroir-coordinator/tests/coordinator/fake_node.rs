@@ -89,7 +89,9 @@ impl FakeNode {
 async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
     let mut stream = BufReader::new(stream);
     loop {
-        let Some((line, key)) = read_request(&mut stream).await else { return };
+        let Some((line, key)) = read_request(&mut stream).await else {
+            return;
+        };
         let mut words = line.split_whitespace();
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -102,7 +104,12 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
             "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        if stream.get_mut().write_all((head + &body).as_bytes()).await.is_err() {
+        if stream
+            .get_mut()
+            .write_all((head + &body).as_bytes())
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -118,7 +125,9 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Stri
     loop {
         let mut header = String::new();
         stream.read_line(&mut header).await.ok()?;
-        let Some((name, value)) = header.trim().split_once(':') else { break };
+        let Some((name, value)) = header.trim().split_once(':') else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "authorization" => key = value.trim().trim_start_matches("Bearer ").to_owned(),
@@ -131,7 +140,10 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Stri
 }
 
 fn error(status: u16, code: &str, message: &str) -> (u16, Value) {
-    (status, json!({"message": message, "code": code, "type": "invalid_request", "link": ""}))
+    (
+        status,
+        json!({"message": message, "code": code, "type": "invalid_request", "link": ""}),
+    )
 }
 
 fn answer(state: &mut State, method: &str, (path, query): (&str, &str), key: &str) -> (u16, Value) {
@@ -146,22 +158,36 @@ fn answer(state: &mut State, method: &str, (path, query): (&str, &str), key: &st
     }
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match (method, segments.as_slice()) {
-        ("GET", ["version"]) => {
-            (200, json!({"commitSha": "x", "commitDate": "x", "pkgVersion": state.version}))
-        }
+        ("GET", ["version"]) => (
+            200,
+            json!({"commitSha": "x", "commitDate": "x", "pkgVersion": state.version}),
+        ),
         ("GET", ["stats"]) => {
-            let index = |documents: &u64| json!({"numberOfDocuments": documents, "isIndexing": false});
-            let indexes: serde_json::Map<_, _> =
-                state.indexes.iter().map(|(uid, documents)| (uid.clone(), index(documents))).collect();
-            (200, json!({"databaseSize": 0, "lastUpdate": null, "indexes": indexes}))
+            let index =
+                |documents: &u64| json!({"numberOfDocuments": documents, "isIndexing": false});
+            let indexes: serde_json::Map<_, _> = state
+                .indexes
+                .iter()
+                .map(|(uid, documents)| (uid.clone(), index(documents)))
+                .collect();
+            (
+                200,
+                json!({"databaseSize": 0, "lastUpdate": null, "indexes": indexes}),
+            )
         }
         ("GET", ["tasks"]) => (200, tasks(state, query)),
         ("DELETE", ["indexes", uid]) => {
             state.changes.push(format!("{method} {path}"));
             let task = state.tasks.keys().last().map_or(0, |last| last + 1);
             let existed = state.indexes.remove(*uid);
-            let status = if existed.is_some() { "succeeded" } else { "failed" };
-            let refusal = existed.is_none().then(|| error(404, "index_not_found", "no such index").1);
+            let status = if existed.is_some() {
+                "succeeded"
+            } else {
+                "failed"
+            };
+            let refusal = existed
+                .is_none()
+                .then(|| error(404, "index_not_found", "no such index").1);
             state.tasks.insert(
                 task,
                 json!({
@@ -171,8 +197,11 @@ fn answer(state: &mut State, method: &str, (path, query): (&str, &str), key: &st
                     "finishedAt": "2026-01-01T00:00:02Z",
                 }),
             );
-            (202, json!({"taskUid": task, "indexUid": uid, "status": "enqueued", "type": "indexDeletion",
-                "enqueuedAt": "2026-01-01T00:00:00Z"}))
+            (
+                202,
+                json!({"taskUid": task, "indexUid": uid, "status": "enqueued", "type": "indexDeletion",
+                "enqueuedAt": "2026-01-01T00:00:00Z"}),
+            )
         }
         _ => error(404, "not_found", "this fake does not know the route"),
     }
@@ -180,21 +209,37 @@ fn answer(state: &mut State, method: &str, (path, query): (&str, &str), key: &st
 
 fn tasks(state: &State, query: &str) -> Value {
     let pairs = || query.split('&').filter_map(|pair| pair.split_once('='));
-    let wanted = |name: &str| pairs().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+    let wanted = |name: &str| {
+        pairs()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
+    };
     let list = |text: Option<String>| -> Option<Vec<String>> {
-        text.map(|text| text.replace("%2C", ",").split(',').map(ToOwned::to_owned).collect())
+        text.map(|text| {
+            text.replace("%2C", ",")
+                .split(',')
+                .map(ToOwned::to_owned)
+                .collect()
+        })
     };
     let (uids, statuses) = (list(wanted("uids")), list(wanted("statuses")));
-    let limit: usize = wanted("limit").and_then(|limit| limit.parse().ok()).unwrap_or(20);
+    let limit: usize = wanted("limit")
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(20);
     let matching: Vec<&Value> = state
         .tasks
         .iter()
         .rev()
-        .filter(|(uid, _)| uids.as_ref().is_none_or(|uids| uids.contains(&uid.to_string())))
+        .filter(|(uid, _)| {
+            uids.as_ref()
+                .is_none_or(|uids| uids.contains(&uid.to_string()))
+        })
         .map(|(_, task)| task)
         .filter(|task| {
             let status = task["status"].as_str().unwrap_or("");
-            statuses.as_ref().is_none_or(|statuses| statuses.iter().any(|one| one == status))
+            statuses
+                .as_ref()
+                .is_none_or(|statuses| statuses.iter().any(|one| one == status))
         })
         .collect();
     let results: Vec<&Value> = matching.iter().copied().take(limit).collect();

@@ -14,13 +14,29 @@ const QUICK: &str = "lease_ms = 60000\nnodes.health_interval_ms = 50\ntasks.poll
                      tasks.lost_after_ms = 200\nmigration.repair_interval_ms = 100";
 
 async fn add(coordinator: &Coordinator, node: &FakeNode) -> u64 {
-    let request = v1::AddNodeRequest { url: node.url.clone(), ..Default::default() };
-    coordinator.admin().add_node(request).await.expect("added").into_inner().node
+    let request = v1::AddNodeRequest {
+        url: node.url.clone(),
+        ..Default::default()
+    };
+    coordinator
+        .admin()
+        .add_node(request)
+        .await
+        .expect("added")
+        .into_inner()
+        .node
 }
 
 async fn index(coordinator: &Coordinator) -> v1::IndexDetail {
-    let request = v1::GetIndexRequest { uid: "books".to_owned() };
-    coordinator.admin().get_index(request).await.expect("it exists").into_inner()
+    let request = v1::GetIndexRequest {
+        uid: "books".to_owned(),
+    };
+    coordinator
+        .admin()
+        .get_index(request)
+        .await
+        .expect("it exists")
+        .into_inner()
 }
 
 fn details(task: &v1::Task) -> Value {
@@ -40,35 +56,83 @@ async fn a_task_follows_its_nodes_to_the_end() {
     two.task(20, "enqueued", json!({}));
     let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     let uid = write(leader, (&books, proxy.id), &[(a, 10), (b, 20)], id).await;
-    assert_eq!(write(leader, (&books, proxy.id), &[(a, 10), (b, 20)], id).await, uid, "the same request");
+    assert_eq!(
+        write(leader, (&books, proxy.id), &[(a, 10), (b, 20)], id).await,
+        uid,
+        "the same request"
+    );
     let enqueued = task_at(leader, uid, "enqueued").await;
-    assert_eq!(details(&enqueued), json!({"receivedDocuments": 3, "indexedDocuments": null}));
+    assert_eq!(
+        details(&enqueued),
+        json!({"receivedDocuments": 3, "indexedDocuments": null})
+    );
 
     let begun = enqueued.enqueued_at_ms + 60_000;
     let at = |ms: u64| {
-        let at = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).expect("a time");
-        at.format(&time::format_description::well_known::Rfc3339).expect("a text")
+        let at = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
+            .expect("a time");
+        at.format(&time::format_description::well_known::Rfc3339)
+            .expect("a text")
     };
-    one.task(10, "succeeded", json!({"startedAt": at(begun), "finishedAt": at(begun + 5)}));
+    one.task(
+        10,
+        "succeeded",
+        json!({"startedAt": at(begun), "finishedAt": at(begun + 5)}),
+    );
     let processing = task_at(leader, uid, "processing").await;
-    assert_eq!((processing.started_at_ms, processing.finished_at_ms), (Some(begun), None));
-    two.task(20, "succeeded", json!({"startedAt": at(begun + 3), "finishedAt": at(begun + 9)}));
+    assert_eq!(
+        (processing.started_at_ms, processing.finished_at_ms),
+        (Some(begun), None)
+    );
+    two.task(
+        20,
+        "succeeded",
+        json!({"startedAt": at(begun + 3), "finishedAt": at(begun + 9)}),
+    );
     let done = task_at(leader, uid, "succeeded").await;
-    assert_eq!((done.started_at_ms, done.finished_at_ms), (Some(begun), Some(begun + 9)));
-    assert_eq!(details(&done), json!({"receivedDocuments": 3, "indexedDocuments": 2}));
+    assert_eq!(
+        (done.started_at_ms, done.finished_at_ms),
+        (Some(begun), Some(begun + 9))
+    );
+    assert_eq!(
+        details(&done),
+        json!({"receivedDocuments": 3, "indexedDocuments": 2})
+    );
 
-    let refusal = json!({"message": "bad id", "code": "invalid_document_id", "type": "invalid_request"});
-    one.task(11, "failed", json!({"startedAt": at(begun), "finishedAt": at(begun), "error": refusal}));
+    let refusal =
+        json!({"message": "bad id", "code": "invalid_document_id", "type": "invalid_request"});
+    one.task(
+        11,
+        "failed",
+        json!({"startedAt": at(begun), "finishedAt": at(begun), "error": refusal}),
+    );
     two.task(21, "succeeded", json!({}));
     let uid = write(leader, (&books, proxy.id), &[(a, 11), (b, 21)], "").await;
     let failed = task_at(leader, uid, "failed").await;
-    assert!(failed.error.as_ref().is_some_and(|error| error.contains("invalid_document_id")), "{failed:?}");
+    assert!(
+        failed
+            .error
+            .as_ref()
+            .is_some_and(|error| error.contains("invalid_document_id")),
+        "{failed:?}"
+    );
     // Each shard has one copy: there is none to take out of use.
-    assert_eq!(index(leader).await.summary.map(|index| index.replicas_stale), Some(0));
+    assert_eq!(
+        index(leader)
+            .await
+            .summary
+            .map(|index| index.replicas_stale),
+        Some(0)
+    );
 
     let uid = write(leader, (&books, proxy.id), &[(a, 99)], "").await;
     let lost = task_at(leader, uid, "failed").await;
-    assert!(lost.error.as_ref().is_some_and(|error| error.contains("has lost the task")), "{lost:?}");
+    assert!(
+        lost.error
+            .as_ref()
+            .is_some_and(|error| error.contains("has lost the task")),
+        "{lost:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +144,11 @@ async fn a_copy_that_lacks_a_write_is_taken_out_of_use_and_repaired() {
     let proxy = Proxy::connect(leader, "proxy").await;
     let books = create(leader, Some(proxy.id), 2).await;
     one.task(10, "succeeded", json!({}));
-    two.task(20, "failed", json!({"error": {"message": "disk", "code": "io_error", "type": "system"}}));
+    two.task(
+        20,
+        "failed",
+        json!({"error": {"message": "disk", "code": "io_error", "type": "system"}}),
+    );
     let uid = write(leader, (&books, proxy.id), &[(a, 10), (b, 20)], "").await;
     let done = task_at(leader, uid, "succeeded").await;
     assert_eq!(details(&done)["indexedDocuments"], 2);
@@ -93,19 +161,50 @@ async fn a_copy_that_lacks_a_write_is_taken_out_of_use_and_repaired() {
         }
     }
     let repairs = eventually("a repair of every shard", async || {
-        let request = v1::ListMigrationsRequest { operation: None, unfinished_only: false };
-        let reply = leader.admin().list_migrations(request).await.map_err(|status| status.to_string())?;
+        let request = v1::ListMigrationsRequest {
+            operation: None,
+            unfinished_only: false,
+        };
+        let reply = leader
+            .admin()
+            .list_migrations(request)
+            .await
+            .map_err(|status| status.to_string())?;
         let all = reply.into_inner().migrations;
-        if all.len() == detail.shards.len() { Ok(all) } else { Err(format!("{all:?}")) }
+        if all.len() == detail.shards.len() {
+            Ok(all)
+        } else {
+            Err(format!("{all:?}"))
+        }
     })
     .await;
     for migration in &repairs {
-        assert_eq!((migration.source, migration.target, migration.replaces), (a, b, None));
+        assert_eq!(
+            (migration.source, migration.target, migration.replaces),
+            (a, b, None)
+        );
     }
-    let reply = leader.admin().list_operations(v1::ListOperationsRequest {}).await.expect("listed").into_inner();
-    let of_repairs = |one: &v1::Operation| repairs.iter().any(|migration| migration.operation == one.id);
-    let kinds: Vec<_> = reply.operations.iter().filter(|one| of_repairs(one)).map(|one| one.kind.as_str()).collect();
-    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == "repair"), "{kinds:?}");
+    let reply = leader
+        .admin()
+        .list_operations(v1::ListOperationsRequest {})
+        .await
+        .expect("listed")
+        .into_inner();
+    let of_repairs = |one: &v1::Operation| {
+        repairs
+            .iter()
+            .any(|migration| migration.operation == one.id)
+    };
+    let kinds: Vec<_> = reply
+        .operations
+        .iter()
+        .filter(|one| of_repairs(one))
+        .map(|one| one.kind.as_str())
+        .collect();
+    assert!(
+        !kinds.is_empty() && kinds.iter().all(|kind| *kind == "repair"),
+        "{kinds:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,22 +227,53 @@ async fn a_deleted_index_leaves_every_node_before_its_name_is_free() {
         proxy: proxy.id,
         task: Some(task("indexDeletion", json!({"deletedDocuments": null}))),
     };
-    let uid = leader.catalog().delete_index(request).await.expect("accepted").into_inner().task;
-    eventually("the first deletion", async || match one.get(|node| node.changes.clone()).as_slice() {
-        [only] if only == "DELETE /indexes/books" => Ok(()),
-        other => Err(format!("{other:?}")),
+    let uid = leader
+        .catalog()
+        .delete_index(request)
+        .await
+        .expect("accepted")
+        .into_inner()
+        .task;
+    eventually("the first deletion", async || {
+        match one.get(|node| node.changes.clone()).as_slice() {
+            [only] if only == "DELETE /indexes/books" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
-    let again = v1::CreateIndexRequest { uid: "books".to_owned(), ..Default::default() };
-    refused(leader.catalog().create_index(again.clone()).await, Code::FailedPrecondition, &["still being deleted"]);
-    let task = leader.catalog().get_task(v1::GetTaskRequest { uid }).await.expect("known").into_inner();
-    assert!(["enqueued", "processing"].contains(&task.status.as_str()), "{task:?}");
+    let again = v1::CreateIndexRequest {
+        uid: "books".to_owned(),
+        ..Default::default()
+    };
+    refused(
+        leader.catalog().create_index(again.clone()).await,
+        Code::FailedPrecondition,
+        &["still being deleted"],
+    );
+    let task = leader
+        .catalog()
+        .get_task(v1::GetTaskRequest { uid })
+        .await
+        .expect("known")
+        .into_inner();
+    assert!(
+        ["enqueued", "processing"].contains(&task.status.as_str()),
+        "{task:?}"
+    );
 
     two.set(|node| node.broken = false);
     let done = task_at(leader, uid, "succeeded").await;
     assert_eq!(details(&done), json!({"deletedDocuments": 30}));
-    leader.catalog().create_index(again).await.expect("the name is free");
-    assert_eq!(one.get(|node| node.changes.len()), 1, "one deletion is enough");
+    leader
+        .catalog()
+        .create_index(again)
+        .await
+        .expect("the name is free");
+    assert_eq!(
+        one.get(|node| node.changes.len()),
+        1,
+        "one deletion is enough"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,21 +283,56 @@ async fn a_new_node_gets_exactly_its_share_planned_and_begun() {
     let (one, two) = (FakeNode::start().await, FakeNode::start().await);
     let a = add(leader, &one).await;
     create(leader, None, 1).await;
-    let request = v1::AddNodeRequest { url: two.url.clone(), ..Default::default() };
-    let added = leader.admin().add_node(request).await.expect("added").into_inner();
-    let unknown = v1::WatchMigrationsRequest { operation: Some(99) };
-    refused(leader.admin().watch_migrations(unknown).await.map(drop), Code::NotFound, &["operation 99"]);
-    let request = v1::WatchMigrationsRequest { operation: Some(added.operation) };
-    let mut reports = leader.admin().watch_migrations(request).await.expect("a stream").into_inner();
+    let request = v1::AddNodeRequest {
+        url: two.url.clone(),
+        ..Default::default()
+    };
+    let added = leader
+        .admin()
+        .add_node(request)
+        .await
+        .expect("added")
+        .into_inner();
+    let unknown = v1::WatchMigrationsRequest {
+        operation: Some(99),
+    };
+    refused(
+        leader.admin().watch_migrations(unknown).await.map(drop),
+        Code::NotFound,
+        &["operation 99"],
+    );
+    let request = v1::WatchMigrationsRequest {
+        operation: Some(added.operation),
+    };
+    let mut reports = leader
+        .admin()
+        .watch_migrations(request)
+        .await
+        .expect("a stream")
+        .into_inner();
     loop {
-        let report = reports.message().await.expect("no error").expect("the work is not over");
-        let begun = report.migrations.iter().filter(|one| one.phase() == v1::Phase::Preparing).count();
+        let report = reports
+            .message()
+            .await
+            .expect("no error")
+            .expect("the work is not over");
+        let begun = report
+            .migrations
+            .iter()
+            .filter(|one| one.phase() == v1::Phase::Preparing)
+            .count();
         if begun == 2 {
             assert_eq!((report.total, report.done), (2, 0));
             for migration in report.migrations {
                 assert_eq!((migration.source, migration.target), (a, added.node));
                 assert_eq!(migration.replaces, Some(a));
-                assert_eq!(migration.history.first().map(|change| change.event.as_str()), Some("SlotGranted"));
+                assert_eq!(
+                    migration
+                        .history
+                        .first()
+                        .map(|change| change.event.as_str()),
+                    Some("SlotGranted")
+                );
             }
             break;
         }
@@ -182,19 +347,35 @@ async fn an_index_without_a_writer_is_given_to_a_live_proxy() {
     let node = FakeNode::start().await;
     add(leader, &node).await;
     create(leader, None, 1).await;
-    assert_eq!(index(leader).await.summary.and_then(|index| index.writer), None);
+    assert_eq!(
+        index(leader).await.summary.and_then(|index| index.writer),
+        None
+    );
     let written_by = async |proxy: u64| {
         eventually("the writer", async || {
             let writer = index(leader).await.summary.and_then(|index| index.writer);
-            if writer == Some(proxy) { Ok(()) } else { Err(format!("{writer:?}")) }
+            if writer == Some(proxy) {
+                Ok(())
+            } else {
+                Err(format!("{writer:?}"))
+            }
         })
         .await;
     };
     let first = Proxy::connect(leader, "first").await;
     written_by(first.id).await;
     let second = Proxy::connect(leader, "second").await;
-    let reply = leader.admin().list_proxies(v1::ListProxiesRequest {}).await.expect("listed").into_inner();
-    let leases: Vec<_> = reply.proxies.iter().map(|proxy| (proxy.id, proxy.lease.as_str())).collect();
+    let reply = leader
+        .admin()
+        .list_proxies(v1::ListProxiesRequest {})
+        .await
+        .expect("listed")
+        .into_inner();
+    let leases: Vec<_> = reply
+        .proxies
+        .iter()
+        .map(|proxy| (proxy.id, proxy.lease.as_str()))
+        .collect();
     assert_eq!(leases, [(first.id, "live"), (second.id, "live")]);
     first.leave().await;
     written_by(second.id).await;
@@ -209,8 +390,18 @@ async fn tasks_are_read_from_a_coordinator_that_was_left_alone_and_says_so() {
         uid: Some("books".to_owned()),
         task: Some(task("indexDeletion", json!({}))),
     };
-    let uid = leader.catalog().register_task(request).await.expect("registered").into_inner().task;
-    let fresh = leader.catalog().get_task(v1::GetTaskRequest { uid }).await.expect("known");
+    let uid = leader
+        .catalog()
+        .register_task(request)
+        .await
+        .expect("registered")
+        .into_inner()
+        .task;
+    let fresh = leader
+        .catalog()
+        .get_task(v1::GetTaskRequest { uid })
+        .await
+        .expect("known");
     assert!(fresh.metadata().get(STALE_METADATA).is_none());
     let left = cluster.follower().await.config.id;
     eventually("the task on all", async || {
@@ -221,7 +412,11 @@ async fn tasks_are_read_from_a_coordinator_that_was_left_alone_and_says_so() {
             }
             all
         };
-        if applied.windows(2).all(|pair| pair[0] == pair[1]) { Ok(()) } else { Err(format!("{applied:?}")) }
+        if applied.windows(2).all(|pair| pair[0] == pair[1]) {
+            Ok(())
+        } else {
+            Err(format!("{applied:?}"))
+        }
     })
     .await;
     for id in (1..=3).filter(|id| *id != left) {
@@ -233,7 +428,13 @@ async fn tasks_are_read_from_a_coordinator_that_was_left_alone_and_says_so() {
         reply.map_err(|status| status.to_string())
     })
     .await;
-    assert_eq!(stale.metadata().get(STALE_METADATA).and_then(|value| value.to_str().ok()), Some("1"));
+    assert_eq!(
+        stale
+            .metadata()
+            .get(STALE_METADATA)
+            .and_then(|value| value.to_str().ok()),
+        Some("1")
+    );
     assert_eq!(stale.into_inner().uid, uid);
     let status = alone.status().await.expect("it answers");
     assert_eq!((status.has_quorum, status.leader), (false, 0));

@@ -26,22 +26,43 @@ impl Proxy {
             url: format!("http://{name}:7700"),
             epoch: 0,
         };
-        to.send(v1::ProxyMessage { message: Some(Message::Hello(hello)) }).await.expect("room");
-        let stream = coordinator.routing().session(ReceiverStream::new(messages)).await.expect("a session");
-        let mut proxy = Self { id: 0, to, from: stream.into_inner() };
-        let Answer::Welcome(welcome) = proxy.next().await else { panic!("a session begins with welcome") };
+        to.send(v1::ProxyMessage {
+            message: Some(Message::Hello(hello)),
+        })
+        .await
+        .expect("room");
+        let stream = coordinator
+            .routing()
+            .session(ReceiverStream::new(messages))
+            .await
+            .expect("a session");
+        let mut proxy = Self {
+            id: 0,
+            to,
+            from: stream.into_inner(),
+        };
+        let Answer::Welcome(welcome) = proxy.next().await else {
+            panic!("a session begins with welcome")
+        };
         proxy.id = welcome.proxy_id;
         proxy
     }
 
     async fn next(&mut self) -> Answer {
-        let message = tokio::time::timeout(PATIENCE, self.from.message()).await.expect("an answer in time");
-        message.expect("the session goes on").and_then(|message| message.message).expect("a message")
+        let message = tokio::time::timeout(PATIENCE, self.from.message())
+            .await
+            .expect("an answer in time");
+        message
+            .expect("the session goes on")
+            .and_then(|message| message.message)
+            .expect("a message")
     }
 
     /// Leaves, and waits until the coordinator has noted it.
     pub async fn leave(mut self) {
-        let goodbye = v1::ProxyMessage { message: Some(Message::Goodbye(v1::Goodbye {})) };
+        let goodbye = v1::ProxyMessage {
+            message: Some(Message::Goodbye(v1::Goodbye {})),
+        };
         self.to.send(goodbye).await.expect("the session is open");
         while let Ok(Some(_)) = self.from.message().await {}
     }
@@ -49,11 +70,19 @@ impl Proxy {
 
 /// Details as a writer gives them.
 pub fn addition() -> v1::NewTask {
-    task("documentAdditionOrUpdate", json!({"receivedDocuments": 3, "indexedDocuments": null, "_distinct": 2}))
+    task(
+        "documentAdditionOrUpdate",
+        json!({"receivedDocuments": 3, "indexedDocuments": null, "_distinct": 2}),
+    )
 }
 
 pub fn task(kind: &str, details: Value) -> v1::NewTask {
-    v1::NewTask { kind: kind.to_owned(), details: details.to_string(), custom_metadata: None, failure: None }
+    v1::NewTask {
+        kind: kind.to_owned(),
+        details: details.to_string(),
+        custom_metadata: None,
+        failure: None,
+    }
 }
 
 /// Creates the index `books`.
@@ -64,8 +93,16 @@ pub async fn create(coordinator: &Coordinator, writer: Option<u64>, copies: u32)
         replication_factor: Some(copies),
         ..Default::default()
     };
-    let reply = coordinator.catalog().create_index(request).await.expect("created").into_inner();
-    v1::IndexRef { uid: "books".to_owned(), incarnation: reply.incarnation }
+    let reply = coordinator
+        .catalog()
+        .create_index(request)
+        .await
+        .expect("created")
+        .into_inner();
+    v1::IndexRef {
+        uid: "books".to_owned(),
+        incarnation: reply.incarnation,
+    }
 }
 
 /// Registers a write of which these nodes have these tasks.
@@ -75,18 +112,34 @@ pub async fn write(
     parts: &[(u64, u32)],
     request_id: &str,
 ) -> u32 {
-    let part = |(node, node_task): &(u64, u32)| v1::TaskPart { node: *node, node_task: *node_task, counts: true };
+    let part = |(node, node_task): &(u64, u32)| v1::TaskPart {
+        node: *node,
+        node_task: *node_task,
+        counts: true,
+    };
     let write = v1::Write {
         index: Some(index.clone()),
         task: Some(addition()),
         parts: parts.iter().map(part).collect(),
         missed: Vec::new(),
     };
-    let request =
-        v1::RegisterWritesRequest { request_id: request_id.to_owned(), proxy, writes: vec![write] };
-    let reply = coordinator.catalog().register_writes(request).await.expect("registered").into_inner();
+    let request = v1::RegisterWritesRequest {
+        request_id: request_id.to_owned(),
+        proxy,
+        writes: vec![write],
+    };
+    let reply = coordinator
+        .catalog()
+        .register_writes(request)
+        .await
+        .expect("registered")
+        .into_inner();
     match reply.results.as_slice() {
-        [v1::WriteResult { result: Some(v1::write_result::Result::Task(task)) }] => *task,
+        [
+            v1::WriteResult {
+                result: Some(v1::write_result::Result::Task(task)),
+            },
+        ] => *task,
         other => panic!("{other:?}"),
     }
 }
@@ -94,9 +147,16 @@ pub async fn write(
 /// The task, once it has that status.
 pub async fn task_at(coordinator: &Coordinator, uid: u32, status: &str) -> v1::Task {
     eventually(&format!("task {uid} {status}"), async || {
-        let reply = coordinator.catalog().get_task(v1::GetTaskRequest { uid }).await;
+        let reply = coordinator
+            .catalog()
+            .get_task(v1::GetTaskRequest { uid })
+            .await;
         let task = reply.map_err(|status| status.to_string())?.into_inner();
-        if task.status == status { Ok(task) } else { Err(format!("{task:?}")) }
+        if task.status == status {
+            Ok(task)
+        } else {
+            Err(format!("{task:?}"))
+        }
     })
     .await
 }

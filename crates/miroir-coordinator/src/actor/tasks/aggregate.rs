@@ -73,7 +73,9 @@ pub fn end_of(kind: TaskKind, known: &Known) -> Option<End> {
             NodeStatus::Enqueued | NodeStatus::Processing => None,
             NodeStatus::Succeeded => Some(End::Well),
             NodeStatus::Canceled => Some(End::Canceled),
-            NodeStatus::Failed if kind == TaskKind::IndexDeletion && is_gone(report) => Some(End::Well),
+            NodeStatus::Failed if kind == TaskKind::IndexDeletion && is_gone(report) => {
+                Some(End::Well)
+            }
             NodeStatus::Failed => Some(End::Badly),
         },
     }
@@ -81,7 +83,10 @@ pub fn end_of(kind: TaskKind, known: &Known) -> Option<End> {
 
 /// What a deletion wants: that there is no such index.
 fn is_gone(report: &Report) -> bool {
-    report.error.as_ref().is_some_and(|error| error.code == "index_not_found")
+    report
+        .error
+        .as_ref()
+        .is_some_and(|error| error.code == "index_not_found")
 }
 
 fn has_begun(known: &Known) -> bool {
@@ -89,7 +94,10 @@ fn has_begun(known: &Known) -> bool {
         Known::Nothing | Known::Lost | Known::Excused => false,
         Known::Report(report) => match report.status {
             NodeStatus::Enqueued => false,
-            NodeStatus::Processing | NodeStatus::Succeeded | NodeStatus::Failed | NodeStatus::Canceled => true,
+            NodeStatus::Processing
+            | NodeStatus::Succeeded
+            | NodeStatus::Failed
+            | NodeStatus::Canceled => true,
         },
     }
 }
@@ -122,7 +130,9 @@ pub fn update(task: &Task, evidence: Evidence<'_>, now_ms: u64) -> Option<TaskUp
         finished_at_ms: None,
     };
     if status.is_final() {
-        let started = started.or(task.started_at_ms).unwrap_or(now_ms.max(task.enqueued_at_ms));
+        let started = started
+            .or(task.started_at_ms)
+            .unwrap_or(now_ms.max(task.enqueued_at_ms));
         let finished = latest(evidence.shares).unwrap_or(now_ms);
         update.started_at_ms = Some(started);
         update.finished_at_ms = Some(finished.max(started));
@@ -135,11 +145,19 @@ pub fn update(task: &Task, evidence: Evidence<'_>, now_ms: u64) -> Option<TaskUp
 }
 
 fn status(kind: TaskKind, evidence: Evidence<'_>) -> TaskStatus {
-    let ends: Vec<Option<End>> = evidence.shares.iter().map(|share| end_of(kind, &share.known)).collect();
+    let ends: Vec<Option<End>> = evidence
+        .shares
+        .iter()
+        .map(|share| end_of(kind, &share.known))
+        .collect();
     let any = |end: End| ends.contains(&Some(end));
     if !evidence.complete || ends.contains(&None) {
         let begun = evidence.shares.iter().any(|share| has_begun(&share.known));
-        return if begun { TaskStatus::Processing } else { TaskStatus::Enqueued };
+        return if begun {
+            TaskStatus::Processing
+        } else {
+            TaskStatus::Enqueued
+        };
     }
     let nothing_left = !ends.is_empty() && ends.iter().all(|end| *end == Some(End::Excused));
     if nothing_left || (any(End::Badly) && !evidence.failures_covered) {
@@ -159,22 +177,31 @@ fn reports(shares: &[Share]) -> impl Iterator<Item = (&Share, &Report)> {
 }
 
 fn earliest(shares: &[Share]) -> Option<u64> {
-    reports(shares).filter_map(|(_, report)| report.started_at_ms).min()
+    reports(shares)
+        .filter_map(|(_, report)| report.started_at_ms)
+        .min()
 }
 
 fn latest(shares: &[Share]) -> Option<u64> {
-    reports(shares).filter_map(|(_, report)| report.finished_at_ms).max()
+    reports(shares)
+        .filter_map(|(_, report)| report.finished_at_ms)
+        .max()
 }
 
 /// The details of a task that has ended: counted, and without the writer's own notes.
 fn details(task: &Task, status: TaskStatus, shares: &[Share]) -> Value {
-    let Value::Object(mut fields) = task.details.clone() else { return task.details.clone() };
+    let Value::Object(mut fields) = task.details.clone() else {
+        return task.details.clone();
+    };
     let succeeded = status == TaskStatus::Succeeded;
     match task.kind {
         // The nodes' counts say nothing: a document is on several of them. The writer counted distinct ids.
         TaskKind::DocumentAdditionOrUpdate => {
             let distinct = fields.get("_distinct").cloned().unwrap_or(Value::from(0));
-            fields.insert("indexedDocuments".to_owned(), if succeeded { distinct } else { Value::from(0) });
+            fields.insert(
+                "indexedDocuments".to_owned(),
+                if succeeded { distinct } else { Value::from(0) },
+            );
         }
         TaskKind::DocumentDeletion | TaskKind::IndexDeletion => {
             let deleted = if succeeded { deleted(shares) } else { 0 };
@@ -182,7 +209,10 @@ fn details(task: &Task, status: TaskStatus, shares: &[Share]) -> Value {
         }
         TaskKind::SettingsUpdate | TaskKind::IndexCreation | TaskKind::IndexUpdate => {}
     }
-    let kept: Map<String, Value> = fields.into_iter().filter(|(key, _)| !key.starts_with('_')).collect();
+    let kept: Map<String, Value> = fields
+        .into_iter()
+        .filter(|(key, _)| !key.starts_with('_'))
+        .collect();
     Value::Object(kept)
 }
 
@@ -195,9 +225,12 @@ fn deleted(shares: &[Share]) -> u64 {
 
 /// The first failed node's error, as one node without anything of Miroir's would have put it.
 fn error(kind: TaskKind, shares: &[Share]) -> Value {
-    let failed = shares.iter().find(|share| end_of(kind, &share.known) == Some(End::Badly));
+    let failed = shares
+        .iter()
+        .find(|share| end_of(kind, &share.known) == Some(End::Badly));
     let lost = |text: String| {
-        serde_json::to_value(ApiError::new(Code::Internal, text)).expect("an error is an object of strings")
+        serde_json::to_value(ApiError::new(Code::Internal, text))
+            .expect("an error is an object of strings")
     };
     match failed.map(|share| (share.node, &share.known)) {
         Some((_, Known::Report(report))) => match &report.error {

@@ -21,10 +21,18 @@ pub struct Odd {
 /// and is rebuilt for nothing; the other mistake, to go on reading a copy that lacks a write, is never made.
 #[must_use]
 pub fn odd(index: &Index, failed: &BTreeSet<NodeId>, well: &BTreeSet<NodeId>) -> Odd {
-    let mut found = Odd { copies: Vec::new(), covers_all: true };
+    let mut found = Odd {
+        copies: Vec::new(),
+        covers_all: true,
+    };
     for (shard, placement) in index.shards() {
-        let better = placement.readable().any(|replica| well.contains(&replica.node));
-        for replica in placement.writable().filter(|replica| failed.contains(&replica.node)) {
+        let better = placement
+            .readable()
+            .any(|replica| well.contains(&replica.node));
+        for replica in placement
+            .writable()
+            .filter(|replica| failed.contains(&replica.node))
+        {
             if better {
                 found.copies.push((shard, replica.node));
             } else {
@@ -51,7 +59,11 @@ mod tests {
         let placement = shards.iter().map(|copies| ShardPlacement {
             replicas: copies
                 .iter()
-                .map(|(node, state)| Replica { node: NodeId(*node), group: GroupId(1), state: *state })
+                .map(|(node, state)| Replica {
+                    node: NodeId(*node),
+                    group: GroupId(1),
+                    state: *state,
+                })
                 .collect(),
             moving: None,
         });
@@ -60,7 +72,10 @@ mod tests {
             incarnation: Incarnation(1),
             primary_key: None,
             replication_factor: 2,
-            settings: Settings { version: 1, desired: json!({}) },
+            settings: Settings {
+                version: 1,
+                desired: json!({}),
+            },
             writer: None,
             placement: placement.collect(),
             nodes: BTreeMap::new(),
@@ -77,7 +92,13 @@ mod tests {
     #[test]
     fn a_copy_is_odd_only_beside_a_readable_one_that_took_the_write() {
         use ReplicaState::{Building, InSync, Mirror, Stale};
-        type Row<'a> = (&'a [&'a [(u64, ReplicaState)]], &'a [u64], &'a [u64], &'a [(u16, u64)], bool);
+        type Row<'a> = (
+            &'a [&'a [(u64, ReplicaState)]],
+            &'a [u64],
+            &'a [u64],
+            &'a [(u16, u64)],
+            bool,
+        );
         // Copies; the nodes that failed, and those that did not; the odd copies, and whether they cover all.
         let table: [Row<'_>; 8] = [
             (&[&[(1, InSync), (2, InSync)]], &[2], &[1], &[(0, 2)], true),
@@ -91,16 +112,29 @@ mod tests {
             (&[&[(1, InSync)], &[(2, InSync)]], &[2], &[1], &[], false),
             // One bad document failed both copies of shard 0; shards 1 and 2 have a good copy on node 2.
             (
-                &[&[(1, InSync), (3, InSync)], &[(1, InSync), (2, InSync)], &[(2, InSync), (3, InSync)]],
+                &[
+                    &[(1, InSync), (3, InSync)],
+                    &[(1, InSync), (2, InSync)],
+                    &[(2, InSync), (3, InSync)],
+                ],
                 &[1, 3],
                 &[2],
                 &[(1, 1), (2, 3)],
                 false,
             ),
-            (&[&[(1, InSync), (2, InSync)], &[(3, InSync), (2, InSync)]], &[2], &[1, 3], &[(0, 2), (1, 2)], true),
+            (
+                &[&[(1, InSync), (2, InSync)], &[(3, InSync), (2, InSync)]],
+                &[2],
+                &[1, 3],
+                &[(0, 2), (1, 2)],
+                true,
+            ),
         ];
         for (at, (shards, failed, well, copies, covers_all)) in table.into_iter().enumerate() {
-            let copies = copies.iter().map(|(shard, node)| (ShardId(*shard), NodeId(*node))).collect();
+            let copies = copies
+                .iter()
+                .map(|(shard, node)| (ShardId(*shard), NodeId(*node)))
+                .collect();
             let found = odd(&index(shards), &nodes(failed), &nodes(well));
             assert_eq!(found, Odd { copies, covers_all }, "row {at}");
         }

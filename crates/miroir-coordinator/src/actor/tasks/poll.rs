@@ -60,15 +60,24 @@ impl<C: Cluster> Poller<C> {
 
     /// Asks every node about its tasks in `work` that have not ended; answers whether anything was learned.
     pub(super) async fn poll(&mut self, work: &[Work]) -> bool {
-        let wanted: BTreeSet<Key> =
-            work.iter().flat_map(|one| &one.parts).map(|part| (part.node, part.node_task)).collect();
+        let wanted: BTreeSet<Key> = work
+            .iter()
+            .flat_map(|one| &one.parts)
+            .map(|part| (part.node, part.node_task))
+            .collect();
         self.reports.retain(|key, _| wanted.contains(key));
         self.missing.retain(|key, _| wanted.contains(key));
         let mut by_node: BTreeMap<NodeId, Vec<NodeTaskUid>> = BTreeMap::new();
         let now = Instant::now();
         for (node, task) in wanted {
-            let ended = self.reports.get(&(node, task)).is_some_and(|report| report.status.is_final());
-            let silent = self.silent.get(&node).is_some_and(|(again_at, _)| *again_at > now);
+            let ended = self
+                .reports
+                .get(&(node, task))
+                .is_some_and(|report| report.status.is_final());
+            let silent = self
+                .silent
+                .get(&node)
+                .is_some_and(|(again_at, _)| *again_at > now);
             if !ended && !silent {
                 by_node.entry(node).or_default().push(NodeTaskUid(task));
             }
@@ -83,17 +92,32 @@ impl<C: Cluster> Poller<C> {
 
     async fn ask(&self, node: NodeId, uids: &[NodeTaskUid]) -> Result<Vec<NodeTask>, String> {
         // A node that has left has no tasks.
-        let Some(client) = self.fleet.client(node) else { return Ok(Vec::new()) };
-        client.with_timeout(self.timeout).tasks_of(uids).await.map_err(|error| error.to_string())
+        let Some(client) = self.fleet.client(node) else {
+            return Ok(Vec::new());
+        };
+        client
+            .with_timeout(self.timeout)
+            .tasks_of(uids)
+            .await
+            .map_err(|error| error.to_string())
     }
 
-    fn take(&mut self, node: NodeId, asked: &[NodeTaskUid], answer: Result<Vec<NodeTask>, String>) -> bool {
+    fn take(
+        &mut self,
+        node: NodeId,
+        asked: &[NodeTaskUid],
+        answer: Result<Vec<NodeTask>, String>,
+    ) -> bool {
         let tasks = match answer {
             Ok(tasks) => tasks,
             Err(error) => {
-                let pause = self.silent.get(&node).map_or(PAUSE_MIN, |(_, pause)| *pause);
+                let pause = self
+                    .silent
+                    .get(&node)
+                    .map_or(PAUSE_MIN, |(_, pause)| *pause);
                 tracing::debug!(%node, error, "a node does not tell of its tasks");
-                self.silent.insert(node, (Instant::now() + pause, (pause * 2).min(PAUSE_MAX)));
+                self.silent
+                    .insert(node, (Instant::now() + pause, (pause * 2).min(PAUSE_MAX)));
                 return false;
             }
         };

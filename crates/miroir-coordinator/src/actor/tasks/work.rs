@@ -45,25 +45,47 @@ pub(super) fn unfinished(state: &ClusterState) -> Vec<Work> {
 fn of(state: &ClusterState, task: &Task) -> Work {
     let index = task.index.as_ref().and_then(|uid| state.indexes.get(uid));
     let own = task.parts.iter();
-    let mut parts: Vec<Part> =
-        own.map(|part| Part { node: part.node, node_task: part.node_task, counts: part.counts }).collect();
+    let mut parts: Vec<Part> = own
+        .map(|part| Part {
+            node: part.node,
+            node_task: part.node_task,
+            counts: part.counts,
+        })
+        .collect();
     let complete = match (task.kind, index) {
-        (TaskKind::SettingsUpdate | TaskKind::IndexCreation, Some(index)) => add_settings(task.kind, index, &mut parts),
-        (TaskKind::IndexDeletion, _) => !state.departed.iter().any(|departed| departed.task == task.uid),
+        (TaskKind::SettingsUpdate | TaskKind::IndexCreation, Some(index)) => {
+            add_settings(task.kind, index, &mut parts)
+        }
+        (TaskKind::IndexDeletion, _) => !state
+            .departed
+            .iter()
+            .any(|departed| departed.task == task.uid),
         // Of an index that is gone nothing more will come.
         (TaskKind::SettingsUpdate | TaskKind::IndexCreation, None) => true,
-        (TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion | TaskKind::IndexUpdate, _) => true,
+        (
+            TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion | TaskKind::IndexUpdate,
+            _,
+        ) => true,
     };
     let in_use = match index {
         Some(index) => users(index),
         None => parts.iter().map(|part| part.node).collect(),
     };
-    Work { task: task.clone(), parts, complete, in_use }
+    Work {
+        task: task.clone(),
+        parts,
+        complete,
+        in_use,
+    }
 }
 
 /// Nodes with a copy that takes writes.
 fn users(index: &Index) -> BTreeSet<NodeId> {
-    index.placement.iter().flat_map(|shard| shard.writable().map(|replica| replica.node)).collect()
+    index
+        .placement
+        .iter()
+        .flat_map(|shard| shard.writable().map(|replica| replica.node))
+        .collect()
 }
 
 /// Adds, for every node that must have the settings and has no part of its own, the node task that carries them.
@@ -86,9 +108,16 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
         if parts.iter().any(|part| part.node == node) {
             continue;
         }
-        let known = index.nodes.get(&node).filter(|known| known.settings_version >= needed);
+        let known = index
+            .nodes
+            .get(&node)
+            .filter(|known| known.settings_version >= needed);
         match known.and_then(|known| known.settings_task) {
-            Some(node_task) => parts.push(Part { node, node_task, counts: false }),
+            Some(node_task) => parts.push(Part {
+                node,
+                node_task,
+                counts: false,
+            }),
             None => complete = false,
         }
     }
@@ -97,7 +126,9 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use miroir_core::cluster::{AppliedSettings, Command, NewIndex, NewTask, NodeSpec, Outcome, Policy};
+    use miroir_core::cluster::{
+        AppliedSettings, Command, NewIndex, NewTask, NodeSpec, Outcome, Policy,
+    };
     use miroir_core::id::{GroupId, Incarnation, ProxyId, TaskUid};
     use serde_json::json;
 
@@ -115,25 +146,47 @@ mod tests {
     }
 
     fn new_task(kind: TaskKind) -> NewTask {
-        NewTask { kind, details: json!({}), custom_metadata: None, failure: None }
+        NewTask {
+            kind,
+            details: json!({}),
+            custom_metadata: None,
+            failure: None,
+        }
     }
 
     impl Story {
         fn begin() -> Self {
-            let mut story = Self { state: ClusterState::default(), at: 0, proxy: ProxyId(1) };
-            let policy = Policy { default_shards: 4, ..Policy::default() };
-            story.apply(Command::Bootstrap { cluster_id: "c".to_owned(), policy });
+            let mut story = Self {
+                state: ClusterState::default(),
+                at: 0,
+                proxy: ProxyId(1),
+            };
+            let policy = Policy {
+                default_shards: 4,
+                ..Policy::default()
+            };
+            story.apply(Command::Bootstrap {
+                cluster_id: "c".to_owned(),
+                policy,
+            });
             story.add_node(1);
             story.add_node(2);
             let (instance, name, url) = ("i".to_owned(), "p".to_owned(), "http://p".to_owned());
-            story.apply(Command::RegisterProxy { instance, name, url });
+            story.apply(Command::RegisterProxy {
+                instance,
+                name,
+                url,
+            });
             story
         }
 
         fn apply(&mut self, command: Command) -> Outcome {
             self.at += 1;
             let outcome = self.state.apply(self.at, self.at, &command);
-            assert!(!matches!(outcome, Outcome::Rejected(_)), "{command:?}: {outcome:?}");
+            assert!(
+                !matches!(outcome, Outcome::Rejected(_)),
+                "{command:?}: {outcome:?}"
+            );
             outcome
         }
 
@@ -164,7 +217,13 @@ mod tests {
         fn change_settings(&mut self, incarnation: Incarnation) -> TaskUid {
             let task = new_task(TaskKind::SettingsUpdate);
             let (proxy, desired) = (self.proxy, json!({}));
-            let changed = Command::ChangeSettings { uid: books(), incarnation, proxy, desired, task };
+            let changed = Command::ChangeSettings {
+                uid: books(),
+                incarnation,
+                proxy,
+                desired,
+                task,
+            };
             match self.apply(changed) {
                 Outcome::SettingsChanged { task, .. } => task,
                 other @ (Outcome::Done
@@ -179,17 +238,39 @@ mod tests {
             }
         }
 
-        fn enqueued(&mut self, incarnation: Incarnation, on: (u64, u64, u32), task: Option<TaskUid>) {
+        fn enqueued(
+            &mut self,
+            incarnation: Incarnation,
+            on: (u64, u64, u32),
+            task: Option<TaskUid>,
+        ) {
             let (node, version, node_task) = on;
-            let applied = vec![AppliedSettings { node: NodeId(node), version, node_task }];
-            self.apply(Command::SettingsEnqueued { uid: books(), incarnation, proxy: self.proxy, applied, task });
+            let applied = vec![AppliedSettings {
+                node: NodeId(node),
+                version,
+                node_task,
+            }];
+            self.apply(Command::SettingsEnqueued {
+                uid: books(),
+                incarnation,
+                proxy: self.proxy,
+                applied,
+                task,
+            });
         }
 
         /// The node tasks followed for a task, and whether there will be no more.
         fn followed(&self, uid: TaskUid) -> (Vec<(u64, u32)>, bool) {
             let all = unfinished(&self.state);
-            let work = all.iter().find(|work| work.task.uid == uid).expect("it is unfinished");
-            let mut parts: Vec<_> = work.parts.iter().map(|part| (part.node.0, part.node_task)).collect();
+            let work = all
+                .iter()
+                .find(|work| work.task.uid == uid)
+                .expect("it is unfinished");
+            let mut parts: Vec<_> = work
+                .parts
+                .iter()
+                .map(|part| (part.node.0, part.node_task))
+                .collect();
             parts.sort_unstable();
             (parts, work.complete)
         }
@@ -217,7 +298,11 @@ mod tests {
         story.enqueued(incarnation, (1, 1, 10), None);
         story.enqueued(incarnation, (2, 1, 20), None);
         let first = story.change_settings(incarnation);
-        assert_eq!(story.followed(first), (vec![], false), "older settings do not count");
+        assert_eq!(
+            story.followed(first),
+            (vec![], false),
+            "older settings do not count"
+        );
         story.enqueued(incarnation, (1, 2, 11), Some(first));
         assert_eq!(story.followed(first), (vec![(1, 11)], false));
         // The writer dies here; its successor sends the newest settings and knows of no task.
@@ -237,11 +322,25 @@ mod tests {
         let incarnation = story.create();
         let settings = story.change_settings(incarnation);
         let task = new_task(TaskKind::IndexDeletion);
-        story.apply(Command::DeleteIndex { uid: books(), incarnation, proxy: story.proxy, task });
+        story.apply(Command::DeleteIndex {
+            uid: books(),
+            incarnation,
+            proxy: story.proxy,
+            task,
+        });
         let deletion = TaskUid(2);
-        assert_eq!(story.followed(settings), (vec![], true), "nothing more comes of an index that is gone");
+        assert_eq!(
+            story.followed(settings),
+            (vec![], true),
+            "nothing more comes of an index that is gone"
+        );
         assert_eq!(story.followed(deletion), (vec![], false));
-        let purged = |node, node_task| Command::IndexPurged { uid: books(), incarnation, node: NodeId(node), node_task };
+        let purged = |node, node_task| Command::IndexPurged {
+            uid: books(),
+            incarnation,
+            node: NodeId(node),
+            node_task,
+        };
         story.apply(purged(1, Some(15)));
         assert_eq!(story.followed(deletion), (vec![(1, 15)], false));
         story.apply(purged(2, None));
@@ -252,12 +351,25 @@ mod tests {
     fn one_index_cannot_crowd_out_the_others() {
         let mut story = Story::begin();
         for n in 0..PER_INDEX_MAX + 50 {
-            let uid = IndexUid::parse(if n < PER_INDEX_MAX + 49 { "busy" } else { "quiet" }).ok();
-            story.apply(Command::RegisterTask { uid, task: new_task(TaskKind::DocumentDeletion) });
+            let uid = IndexUid::parse(if n < PER_INDEX_MAX + 49 {
+                "busy"
+            } else {
+                "quiet"
+            })
+            .ok();
+            story.apply(Command::RegisterTask {
+                uid,
+                task: new_task(TaskKind::DocumentDeletion),
+            });
         }
         let work = unfinished(&story.state);
         assert_eq!(work.len(), PER_INDEX_MAX + 1);
         assert_eq!(work.first().map(|work| work.task.uid), Some(TaskUid(0)));
-        assert_eq!(work.last().and_then(|work| work.task.index.clone()).map(|uid| uid.to_string()), Some("quiet".to_owned()));
+        assert_eq!(
+            work.last()
+                .and_then(|work| work.task.index.clone())
+                .map(|uid| uid.to_string()),
+            Some("quiet".to_owned())
+        );
     }
 }

@@ -19,12 +19,18 @@ use crate::nodes::url::{host_and_port, http_origin};
 const WEIGHT_MAX: u32 = 1_000;
 
 /// Checks the node, then commits it together with the operation that gives it its share.
-pub async fn add_node(ctx: &Context, request: v1::AddNodeRequest) -> Result<v1::AddNodeReply, Status> {
+pub async fn add_node(
+    ctx: &Context,
+    request: v1::AddNodeRequest,
+) -> Result<v1::AddNodeReply, Status> {
     request_id(&request.request_id)?;
-    let url = http_origin(&request.url).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let url =
+        http_origin(&request.url).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let weight = request.weight.unwrap_or(1);
     if !(1..=WEIGHT_MAX).contains(&weight) {
-        return Err(Status::invalid_argument(format!("weight must be from 1 to {WEIGHT_MAX}, not {weight}")));
+        return Err(Status::invalid_argument(format!(
+            "weight must be from 1 to {WEIGHT_MAX}, not {weight}"
+        )));
     }
     let group = known_group(ctx, GroupId(request.group.unwrap_or(1)))?;
     let nodes: Vec<Node> = ctx.read(|state| state.nodes.values().cloned().collect());
@@ -37,10 +43,26 @@ pub async fn add_node(ctx: &Context, request: v1::AddNodeRequest) -> Result<v1::
             probe(ctx, &url).await?
         }
     };
-    let node = NodeSpec { url, group, zone: request.zone, weight, version };
-    let outcome = commit(&ctx.cluster, &request.request_id, &Command::AddNode { node }).await?;
-    let Outcome::NodeAdded { node, operation } = outcome else { return Err(status::of_unexpected(&outcome)) };
-    Ok(v1::AddNodeReply { node: node.0, operation: operation.0 })
+    let node = NodeSpec {
+        url,
+        group,
+        zone: request.zone,
+        weight,
+        version,
+    };
+    let outcome = commit(
+        &ctx.cluster,
+        &request.request_id,
+        &Command::AddNode { node },
+    )
+    .await?;
+    let Outcome::NodeAdded { node, operation } = outcome else {
+        return Err(status::of_unexpected(&outcome));
+    };
+    Ok(v1::AddNodeReply {
+        node: node.0,
+        operation: operation.0,
+    })
 }
 
 fn known_group(ctx: &Context, group: GroupId) -> Result<GroupId, Status> {
@@ -52,7 +74,10 @@ fn known_group(ctx: &Context, group: GroupId) -> Result<GroupId, Status> {
             return Ok(group);
         }
         let known: Vec<_> = state.groups.keys().map(ToString::to_string).collect();
-        Err(status::of_rejection(&Rejection::UnknownGroup { group, known: known.join(", ") }))
+        Err(status::of_rejection(&Rejection::UnknownGroup {
+            group,
+            known: known.join(", "),
+        }))
     })
 }
 
@@ -73,7 +98,9 @@ async fn refuse_alias(url: &str, nodes: &[Node]) -> Result<(), Status> {
 
 /// What a URL's host stands for; nothing when it cannot be found out, which the call that follows will show.
 async fn resolve(url: &str) -> BTreeSet<SocketAddr> {
-    let Some((host, port)) = host_and_port(url) else { return BTreeSet::new() };
+    let Some((host, port)) = host_and_port(url) else {
+        return BTreeSet::new();
+    };
     match tokio::net::lookup_host((host, port)).await {
         Ok(addresses) => addresses.collect(),
         Err(_) => BTreeSet::new(),
@@ -82,7 +109,10 @@ async fn resolve(url: &str) -> BTreeSet<SocketAddr> {
 
 /// Looks at the node itself; answers the version it runs.
 async fn probe(ctx: &Context, url: &str) -> Result<String, Status> {
-    let client = ctx.nodes.stranger(url).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let client = ctx
+        .nodes
+        .stranger(url)
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
     let client = client.with_timeout(Duration::from_millis(ctx.config.nodes.health_timeout_ms));
     let version = reachable(&client, url).await?;
     let refused = |error: MeiliError| refusal(url, &error);
@@ -103,8 +133,14 @@ async fn probe(ctx: &Context, url: &str) -> Result<String, Status> {
 }
 
 async fn reachable(client: &NodeClient, url: &str) -> Result<String, Status> {
-    client.health().await.map_err(|error| refusal(url, &error))?;
-    let version = client.version().await.map_err(|error| refusal(url, &error))?;
+    client
+        .health()
+        .await
+        .map_err(|error| refusal(url, &error))?;
+    let version = client
+        .version()
+        .await
+        .map_err(|error| refusal(url, &error))?;
     if !version.is_supported() {
         return Err(Status::failed_precondition(format!(
             "node {url} runs Meilisearch {}; at least 1.15.0 is needed",
@@ -128,7 +164,9 @@ fn refusal(url: &str, error: &MeiliError) -> Status {
         }
         MeiliError::Busy { .. } => format!("node {url} is too busy to be added: {error}"),
         MeiliError::Api { .. } => format!("node {url} cannot be added: {error}"),
-        MeiliError::Protocol { .. } => format!("what answers at {url} is not a Meilisearch node: {error}"),
+        MeiliError::Protocol { .. } => {
+            format!("what answers at {url} is not a Meilisearch node: {error}")
+        }
     };
     Status::failed_precondition(text)
 }

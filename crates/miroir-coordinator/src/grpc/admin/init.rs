@@ -24,20 +24,31 @@ pub async fn init_cluster(
     request: v1::InitClusterRequest,
 ) -> Result<v1::InitClusterReply, Status> {
     if let Some(cluster_id) = ctx.read(|state| state.cluster_id.clone()) {
-        return Err(status::of_rejection(&Rejection::AlreadyInitialised { cluster_id }));
+        return Err(status::of_rejection(&Rejection::AlreadyInitialised {
+            cluster_id,
+        }));
     }
     let policy = policy(&request)?;
     let cluster_id = cluster_id(&request.cluster_id)?;
     let consensus = ctx.cluster.consensus();
     let peers = ctx.config.peers.iter();
-    let members: BTreeMap<_, _> =
-        peers.map(|peer| (peer.id, Member::new(peer.raft_url.clone(), peer.api_url.clone()))).collect();
+    let members: BTreeMap<_, _> = peers
+        .map(|peer| {
+            (
+                peer.id,
+                Member::new(peer.raft_url.clone(), peer.api_url.clone()),
+            )
+        })
+        .collect();
     match consensus.initialize(members).await {
         Ok(()) | Err(MembershipError::AlreadyInitialized) => {}
         Err(error) => return Err(status::of_membership(&error)),
     }
     lead(ctx).await?;
-    let command = Command::Bootstrap { cluster_id: cluster_id.clone(), policy };
+    let command = Command::Bootstrap {
+        cluster_id: cluster_id.clone(),
+        policy,
+    };
     match consensus.propose(&command).await {
         Ok(Outcome::Done) => {
             tracing::info!(cluster_id, "the cluster is initialised");
@@ -65,7 +76,9 @@ async fn lead(ctx: &Context) -> Result<(), Status> {
     if now.is_leader() {
         return Ok(());
     }
-    Err(status::of_read(&ReadError::NotLeader { leader: now.leader }))
+    Err(status::of_read(&ReadError::NotLeader {
+        leader: now.leader,
+    }))
 }
 
 fn cluster_id(asked: &str) -> Result<String, Status> {
@@ -83,7 +96,11 @@ fn cluster_id(asked: &str) -> Result<String, Status> {
 fn policy(request: &v1::InitClusterRequest) -> Result<Policy, Status> {
     let defaults = Policy::default();
     let policy = Policy {
-        default_shards: narrow("default_shards", request.default_shards, defaults.default_shards)?,
+        default_shards: narrow(
+            "default_shards",
+            request.default_shards,
+            defaults.default_shards,
+        )?,
         default_replication_factor: narrow(
             "default_replication_factor",
             request.default_replication_factor,
@@ -91,14 +108,24 @@ fn policy(request: &v1::InitClusterRequest) -> Result<Policy, Status> {
         )?,
         groups: request.groups.unwrap_or(defaults.groups),
         min_in_sync: narrow("min_in_sync", request.min_in_sync, defaults.min_in_sync)?,
-        reverse_window_ms: request.reverse_window_ms.unwrap_or(defaults.reverse_window_ms),
-        max_concurrent_migrations: request.max_concurrent_migrations.unwrap_or(defaults.max_concurrent_migrations),
-        max_migrations_per_target: request.max_migrations_per_target.unwrap_or(defaults.max_migrations_per_target),
-        max_migrations_per_source: request.max_migrations_per_source.unwrap_or(defaults.max_migrations_per_source),
+        reverse_window_ms: request
+            .reverse_window_ms
+            .unwrap_or(defaults.reverse_window_ms),
+        max_concurrent_migrations: request
+            .max_concurrent_migrations
+            .unwrap_or(defaults.max_concurrent_migrations),
+        max_migrations_per_target: request
+            .max_migrations_per_target
+            .unwrap_or(defaults.max_migrations_per_target),
+        max_migrations_per_source: request
+            .max_migrations_per_source
+            .unwrap_or(defaults.max_migrations_per_source),
         throttle_docs_per_s: request.throttle_docs_per_s.or(defaults.throttle_docs_per_s),
         finished_tasks_max: defaults.finished_tasks_max,
     };
-    policy.validate().map_err(|error| Status::invalid_argument(error.to_string()))?;
+    policy
+        .validate()
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
     Ok(policy)
 }
 
@@ -117,13 +144,20 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_is_default() {
-        assert_eq!(policy(&v1::InitClusterRequest::default()).expect("valid"), Policy::default());
+        assert_eq!(
+            policy(&v1::InitClusterRequest::default()).expect("valid"),
+            Policy::default()
+        );
         let asked = v1::InitClusterRequest {
             default_shards: Some(16),
             throttle_docs_per_s: Some(500),
             ..Default::default()
         };
-        let expected = Policy { default_shards: 16, throttle_docs_per_s: Some(500), ..Policy::default() };
+        let expected = Policy {
+            default_shards: 16,
+            throttle_docs_per_s: Some(500),
+            ..Policy::default()
+        };
         assert_eq!(policy(&asked).expect("valid"), expected);
     }
 
@@ -137,10 +171,16 @@ mod tests {
         let table = [
             (wrong(|r| r.default_shards = Some(0)), "default_shards"),
             (wrong(|r| r.default_shards = Some(70_000)), "default_shards"),
-            (wrong(|r| r.default_replication_factor = Some(300)), "default_replication_factor"),
+            (
+                wrong(|r| r.default_replication_factor = Some(300)),
+                "default_replication_factor",
+            ),
             (wrong(|r| r.groups = Some(0)), "groups"),
             (wrong(|r| r.min_in_sync = Some(0)), "min_in_sync"),
-            (wrong(|r| r.max_concurrent_migrations = Some(0)), "max_concurrent_migrations"),
+            (
+                wrong(|r| r.max_concurrent_migrations = Some(0)),
+                "max_concurrent_migrations",
+            ),
         ];
         for (status, field) in table {
             assert_eq!(status.code(), tonic::Code::InvalidArgument);
@@ -151,9 +191,15 @@ mod tests {
     #[test]
     fn a_cluster_id_is_short_and_visible() {
         assert_eq!(cluster_id("prod-1").expect("valid"), "prod-1");
-        assert_ne!(cluster_id("").expect("fresh"), cluster_id("").expect("fresh"));
+        assert_ne!(
+            cluster_id("").expect("fresh"),
+            cluster_id("").expect("fresh")
+        );
         for bad in ["a b", "é", &"x".repeat(65)] {
-            assert_eq!(cluster_id(bad).expect_err(bad).code(), tonic::Code::InvalidArgument);
+            assert_eq!(
+                cluster_id(bad).expect_err(bad).code(),
+                tonic::Code::InvalidArgument
+            );
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use miroir_core::cluster::{
-    Admission, ClusterState, GroupState, Index, Operation, OperationKind, OperationState, ReplicaState,
+    Admission, ClusterState, GroupState, Index, Operation, OperationKind, OperationState,
+    ReplicaState,
 };
 use miroir_core::id::{IndexUid, NodeId, OperationId};
 use miroir_core::migration::Record;
@@ -35,14 +36,23 @@ pub fn status(ctx: &Context) -> v1::StatusReply {
         epoch: state.epoch.0,
         applied: metrics.applied_index.unwrap_or(0),
         nodes: count(state.nodes.len()),
-        nodes_reachable: count(health.values().filter(|node| node.reachability == Reachability::Up).count()),
+        nodes_reachable: count(
+            health
+                .values()
+                .filter(|node| node.reachability == Reachability::Up)
+                .count(),
+        ),
         groups: count(state.groups.len()),
         indexes: count(state.indexes.len()),
         proxies: count(state.proxies.values().filter(|proxy| !proxy.lost).count()),
         coordinators: count(members.len()),
         migrations_unfinished: count(state.unfinished_migrations().count()),
         operations_unfinished: count(
-            state.operations.values().filter(|operation| operation.state != OperationState::Done).count(),
+            state
+                .operations
+                .values()
+                .filter(|operation| operation.state != OperationState::Done)
+                .count(),
         ),
         replicas_stale: state.indexes.values().map(stale).sum(),
         tasks_unfinished: count(state.tasks.unfinished().count()),
@@ -83,7 +93,11 @@ pub fn nodes(ctx: &Context) -> v1::ListNodesReply {
 /// How many copies each node holds, of all indexes.
 fn replicas(state: &ClusterState) -> BTreeMap<NodeId, u32> {
     let mut counts = BTreeMap::new();
-    let all = state.indexes.values().flat_map(|index| &index.placement).flat_map(|shard| &shard.replicas);
+    let all = state
+        .indexes
+        .values()
+        .flat_map(|index| &index.placement)
+        .flat_map(|shard| &shard.replicas);
     for replica in all {
         *counts.entry(replica.node).or_default() += 1;
     }
@@ -99,12 +113,17 @@ pub fn groups(state: &ClusterState) -> v1::ListGroupsReply {
         },
         nodes: state.members(group.id).map(|node| node.id.0).collect(),
     };
-    v1::ListGroupsReply { groups: state.groups.values().map(view).collect() }
+    v1::ListGroupsReply {
+        groups: state.groups.values().map(view).collect(),
+    }
 }
 
 fn stale(index: &Index) -> u32 {
     let all = index.placement.iter().flat_map(|shard| &shard.replicas);
-    count(all.filter(|replica| replica.state == ReplicaState::Stale).count())
+    count(
+        all.filter(|replica| replica.state == ReplicaState::Stale)
+            .count(),
+    )
 }
 
 /// One line about an index.
@@ -116,7 +135,13 @@ pub fn index_summary(index: &Index) -> v1::IndexSummary {
         replication_factor: index.replication_factor.into(),
         writer: index.writer.map(|proxy| proxy.0),
         settings_version: index.settings.version,
-        shards_moving: count(index.placement.iter().filter(|shard| shard.moving.is_some()).count()),
+        shards_moving: count(
+            index
+                .placement
+                .iter()
+                .filter(|shard| shard.moving.is_some())
+                .count(),
+        ),
         replicas_stale: stale(index),
         created_at_ms: index.created_at_ms,
         updated_at_ms: index.updated_at_ms,
@@ -142,7 +167,10 @@ pub fn operations(state: &ClusterState) -> v1::ListOperationsReply {
             OperationKind::AddNode { node } => ("addNode", Some(node.0)),
             OperationKind::Repair => ("repair", None),
         };
-        let records = operation.migrations.iter().filter_map(|id| state.migrations.get(id));
+        let records = operation
+            .migrations
+            .iter()
+            .filter_map(|id| state.migrations.get(id));
         v1::Operation {
             id: operation.id.0,
             kind: kind.to_owned(),
@@ -159,7 +187,9 @@ pub fn operations(state: &ClusterState) -> v1::ListOperationsReply {
             migrations_done: count(records.filter(|record| record.phase.is_final()).count()),
         }
     };
-    v1::ListOperationsReply { operations: state.operations.values().map(view).collect() }
+    v1::ListOperationsReply {
+        operations: state.operations.values().map(view).collect(),
+    }
 }
 
 /// The migrations of an operation, or of all. The counts are of all that belong to it, whatever is listed.
@@ -169,7 +199,10 @@ pub fn migrations(
     unfinished_only: bool,
     at_ms: u64,
 ) -> v1::ListMigrationsReply {
-    let mut reply = v1::ListMigrationsReply { at_ms, ..Default::default() };
+    let mut reply = v1::ListMigrationsReply {
+        at_ms,
+        ..Default::default()
+    };
     let wanted = |record: &&Record| operation.is_none_or(|id| record.operation == id);
     for record in state.migrations.values().filter(wanted) {
         reply.total += 1;
@@ -223,7 +256,9 @@ pub fn coordinators(ctx: &Context) -> v1::ListCoordinatorsReply {
             role: "unknown".to_owned(),
             matched: None,
         };
-        return v1::ListCoordinatorsReply { coordinators: ctx.config.peers.iter().map(view).collect() };
+        return v1::ListCoordinatorsReply {
+            coordinators: ctx.config.peers.iter().map(view).collect(),
+        };
     }
     let view = |(id, status): (&u64, &MemberStatus)| v1::Coordinator {
         id: *id,
@@ -232,7 +267,9 @@ pub fn coordinators(ctx: &Context) -> v1::ListCoordinatorsReply {
         role: role(*id, status, metrics.id, &metrics.leadership).to_owned(),
         matched: metrics.replicated.get(id).copied().flatten(),
     };
-    v1::ListCoordinatorsReply { coordinators: members.iter().map(view).collect() }
+    v1::ListCoordinatorsReply {
+        coordinators: members.iter().map(view).collect(),
+    }
 }
 
 fn role(id: u64, status: &MemberStatus, me: u64, leadership: &Leadership) -> &'static str {
@@ -253,10 +290,16 @@ pub fn proxies(ctx: &Context) -> v1::ListProxiesReply {
         let known = ctx.sessions.view(proxy.id).filter(|_| leading);
         let lease = match known {
             _ if !leading => "unknown",
-            Some(seen) if !proxy.lost && within(now, seen.answered_at, ctx.config.lease()) => "live",
+            Some(seen) if !proxy.lost && within(now, seen.answered_at, ctx.config.lease()) => {
+                "live"
+            }
             Some(_) => "expired",
             // It has not called since this coordinator began to lead.
-            None if !proxy.lost && within(now, ctx.sessions.leading_since(), ctx.config.lease()) => "unknown",
+            None if !proxy.lost
+                && within(now, ctx.sessions.leading_since(), ctx.config.lease()) =>
+            {
+                "unknown"
+            }
             None => "expired",
         };
         v1::Proxy {
@@ -269,7 +312,9 @@ pub fn proxies(ctx: &Context) -> v1::ListProxiesReply {
             reads_epoch: known.map_or(0, |seen| seen.reads_epoch.0),
         }
     };
-    v1::ListProxiesReply { proxies: ctx.read(|state| state.proxies.values().map(view).collect()) }
+    v1::ListProxiesReply {
+        proxies: ctx.read(|state| state.proxies.values().map(view).collect()),
+    }
 }
 
 fn within(now: Instant, since: Instant, span: Duration) -> bool {

@@ -50,7 +50,9 @@ pub fn watch(
 
 /// An operation that is accepted has no migration yet, and is not over for that.
 fn is_over(state: &ClusterState, operation: Option<OperationId>) -> bool {
-    let mut concerned =
-        state.operations.values().filter(|known| operation.is_none_or(|id| known.id == id));
+    let mut concerned = state
+        .operations
+        .values()
+        .filter(|known| operation.is_none_or(|id| known.id == id));
     concerned.all(|known| known.state == OperationState::Done)
 }

@@ -19,7 +19,10 @@ fn uid(text: &str) -> Result<IndexUid, Status> {
 }
 
 fn index(index: Option<v1::IndexRef>) -> Result<(IndexUid, Incarnation), Status> {
-    index.ok_or_else(|| missing("index"))?.try_into().map_err(|error| status::of_convert(&error))
+    index
+        .ok_or_else(|| missing("index"))?
+        .try_into()
+        .map_err(|error| status::of_convert(&error))
 }
 
 fn task(task: Option<v1::NewTask>) -> Result<NewTask, Status> {
@@ -27,11 +30,17 @@ fn task(task: Option<v1::NewTask>) -> Result<NewTask, Status> {
 }
 
 fn optional_task(task: Option<v1::NewTask>) -> Result<Option<NewTask>, Status> {
-    task.map(TryInto::try_into).transpose().map_err(|error| status::of_convert(&error))
+    task.map(TryInto::try_into)
+        .transpose()
+        .map_err(|error| status::of_convert(&error))
 }
 
 pub(super) fn create_index(request: v1::CreateIndexRequest) -> Converted {
-    let shards = request.shards.map(u16::try_from).transpose().map_err(|_| missing("shards"))?;
+    let shards = request
+        .shards
+        .map(u16::try_from)
+        .transpose()
+        .map_err(|_| missing("shards"))?;
     let copies = request.replication_factor.map(u8::try_from).transpose();
     Ok(Command::CreateIndex(NewIndex {
         uid: uid(&request.uid)?,
@@ -49,7 +58,12 @@ pub(super) fn set_primary_key(request: v1::SetPrimaryKeyRequest) -> Converted {
         return Err(missing("primary_key"));
     }
     let task = optional_task(request.task)?;
-    Ok(Command::SetPrimaryKey { uid, incarnation, primary_key: request.primary_key, task })
+    Ok(Command::SetPrimaryKey {
+        uid,
+        incarnation,
+        primary_key: request.primary_key,
+        task,
+    })
 }
 
 pub(super) fn change_settings(request: v1::ChangeSettingsRequest) -> Converted {
@@ -59,7 +73,13 @@ pub(super) fn change_settings(request: v1::ChangeSettingsRequest) -> Converted {
         return Err(missing("desired"));
     }
     let task = task(request.task)?;
-    Ok(Command::ChangeSettings { uid, incarnation, proxy: ProxyId(request.proxy), desired, task })
+    Ok(Command::ChangeSettings {
+        uid,
+        incarnation,
+        proxy: ProxyId(request.proxy),
+        desired,
+        task,
+    })
 }
 
 pub(super) fn settings_enqueued(request: v1::SettingsEnqueuedRequest) -> Converted {
@@ -80,11 +100,20 @@ pub(super) fn settings_enqueued(request: v1::SettingsEnqueuedRequest) -> Convert
 
 pub(super) fn delete_index(request: v1::DeleteIndexRequest) -> Converted {
     let (uid, incarnation) = index(request.index)?;
-    Ok(Command::DeleteIndex { uid, incarnation, proxy: ProxyId(request.proxy), task: task(request.task)? })
+    Ok(Command::DeleteIndex {
+        uid,
+        incarnation,
+        proxy: ProxyId(request.proxy),
+        task: task(request.task)?,
+    })
 }
 
 pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {
-    let writes = request.writes.into_iter().map(TryInto::try_into).collect::<Result<Vec<Write>, _>>();
+    let writes = request
+        .writes
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<Result<Vec<Write>, _>>();
     Ok(Command::RegisterWrites {
         proxy: ProxyId(request.proxy),
         writes: writes.map_err(|error| status::of_convert(&error))?,
@@ -93,7 +122,10 @@ pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {
 
 pub(super) fn register_task(request: v1::RegisterTaskRequest) -> Converted {
     let uid = request.uid.as_deref().map(uid).transpose()?;
-    Ok(Command::RegisterTask { uid, task: task(request.task)? })
+    Ok(Command::RegisterTask {
+        uid,
+        task: task(request.task)?,
+    })
 }
 
 pub(super) fn write_result(result: &Result<TaskUid, Rejection>) -> v1::WriteResult {
@@ -111,7 +143,10 @@ mod tests {
     use super::*;
 
     fn reference() -> Option<v1::IndexRef> {
-        Some(v1::IndexRef { uid: "books".to_owned(), incarnation: 3 })
+        Some(v1::IndexRef {
+            uid: "books".to_owned(),
+            incarnation: 3,
+        })
     }
 
     fn new_task() -> Option<v1::NewTask> {
@@ -136,7 +171,11 @@ mod tests {
         };
         assert!(settings(reference(), "{}", new_task()).is_ok());
         let index = |uid: &str, shards| {
-            create_index(v1::CreateIndexRequest { uid: uid.to_owned(), shards, ..Default::default() })
+            create_index(v1::CreateIndexRequest {
+                uid: uid.to_owned(),
+                shards,
+                ..Default::default()
+            })
         };
         assert!(index("books", Some(4)).is_ok());
         let table = [

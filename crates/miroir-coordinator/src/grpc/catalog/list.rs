@@ -23,14 +23,22 @@ pub(super) struct Page<'a> {
 /// The page that `request` asks for: newest first, or oldest first with `reverse`.
 pub(super) fn page<'a>(registry: &'a TaskRegistry, request: &ListTasksRequest) -> Page<'a> {
     let limit = usize::try_from(request.limit.unwrap_or(LIMIT_DEFAULT)).unwrap_or(usize::MAX);
-    let mut page = Page { tasks: Vec::new(), total: 0, next: None };
+    let mut page = Page {
+        tasks: Vec::new(),
+        total: 0,
+        next: None,
+    };
     let mut take = |task: &'a Task| {
         if !matches(task, request) {
             return;
         }
         page.total += 1;
         let reached = request.from.is_none_or(|from| {
-            if request.reverse { task.uid.0 >= from } else { task.uid.0 <= from }
+            if request.reverse {
+                task.uid.0 >= from
+            } else {
+                task.uid.0 <= from
+            }
         });
         if !reached {
             return;
@@ -53,8 +61,12 @@ fn matches(task: &Task, request: &ListTasksRequest) -> bool {
     let listed = |list: &[String], value: Option<&str>| {
         list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
     };
-    let after = |bound: Option<u64>, at: Option<u64>| bound.is_none_or(|bound| at.is_some_and(|at| at > bound));
-    let before = |bound: Option<u64>, at: Option<u64>| bound.is_none_or(|bound| at.is_some_and(|at| at < bound));
+    let after = |bound: Option<u64>, at: Option<u64>| {
+        bound.is_none_or(|bound| at.is_some_and(|at| at > bound))
+    };
+    let before = |bound: Option<u64>, at: Option<u64>| {
+        bound.is_none_or(|bound| at.is_some_and(|at| at < bound))
+    };
     (request.uids.is_empty() || request.uids.contains(&task.uid.0))
         && listed(&request.index_uids, task.index.as_ref().map(AsRef::as_ref))
         && listed(&request.statuses, Some(task.status.as_str()))
@@ -72,7 +84,10 @@ pub(super) fn visible(details: &Value) -> Cow<'_, Value> {
     match details {
         Value::Object(fields) if fields.keys().any(|key| key.starts_with('_')) => {
             let kept = fields.iter().filter(|(key, _)| !key.starts_with('_'));
-            Cow::Owned(Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect()))
+            Cow::Owned(Value::Object(
+                kept.map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
+            ))
         }
         Value::Null
         | Value::Bool(_)
@@ -85,7 +100,9 @@ pub(super) fn visible(details: &Value) -> Cow<'_, Value> {
 
 #[cfg(test)]
 mod tests {
-    use miroir_core::cluster::{ClusterState, Command, NewTask, Policy, TaskKind, TaskStatus, TaskUpdate};
+    use miroir_core::cluster::{
+        ClusterState, Command, NewTask, Policy, TaskKind, TaskStatus, TaskUpdate,
+    };
     use miroir_core::id::IndexUid;
     use serde_json::json;
 
@@ -94,11 +111,27 @@ mod tests {
     /// Six tasks, 0 to 5, enqueued at 1000, 1001 and so on: even ones of `a`, odd ones of `b`; 0 has succeeded.
     fn tasks() -> TaskRegistry {
         let mut state = ClusterState::default();
-        state.apply(1, 0, &Command::Bootstrap { cluster_id: "c".to_owned(), policy: Policy::default() });
+        state.apply(
+            1,
+            0,
+            &Command::Bootstrap {
+                cluster_id: "c".to_owned(),
+                policy: Policy::default(),
+            },
+        );
         for at in 0..6_u64 {
             let uid = if at % 2 == 0 { "a" } else { "b" };
-            let kind = if at < 3 { TaskKind::DocumentDeletion } else { TaskKind::SettingsUpdate };
-            let task = NewTask { kind, details: json!({}), custom_metadata: None, failure: None };
+            let kind = if at < 3 {
+                TaskKind::DocumentDeletion
+            } else {
+                TaskKind::SettingsUpdate
+            };
+            let task = NewTask {
+                kind,
+                details: json!({}),
+                custom_metadata: None,
+                failure: None,
+            };
             let uid = Some(IndexUid::parse(uid).expect("a uid"));
             state.apply(at + 2, 1_000 + at, &Command::RegisterTask { uid, task });
         }
@@ -110,7 +143,13 @@ mod tests {
             started_at_ms: Some(2_000),
             finished_at_ms: Some(3_000),
         };
-        state.apply(9, 0, &Command::UpdateTasks { updates: vec![done] });
+        state.apply(
+            9,
+            0,
+            &Command::UpdateTasks {
+                updates: vec![done],
+            },
+        );
         state.tasks
     }
 
@@ -131,21 +170,45 @@ mod tests {
     fn pages_follow_one_another() {
         assert_eq!(ask(|_| {}), (vec![5, 4, 3, 2, 1, 0], 6, None));
         assert_eq!(ask(|r| r.limit = Some(2)), (vec![5, 4], 6, Some(3)));
-        assert_eq!(ask(|r| (r.limit, r.from) = (Some(2), Some(3))), (vec![3, 2], 6, Some(1)));
-        assert_eq!(ask(|r| (r.limit, r.from) = (Some(2), Some(1))), (vec![1, 0], 6, None));
+        assert_eq!(
+            ask(|r| (r.limit, r.from) = (Some(2), Some(3))),
+            (vec![3, 2], 6, Some(1))
+        );
+        assert_eq!(
+            ask(|r| (r.limit, r.from) = (Some(2), Some(1))),
+            (vec![1, 0], 6, None)
+        );
         assert_eq!(ask(|r| r.limit = Some(0)), (vec![], 6, Some(5)));
-        assert_eq!(ask(|r| (r.limit, r.reverse) = (Some(2), true)), (vec![0, 1], 6, Some(2)));
-        assert_eq!(ask(|r| (r.from, r.reverse) = (Some(4), true)), (vec![4, 5], 6, None));
+        assert_eq!(
+            ask(|r| (r.limit, r.reverse) = (Some(2), true)),
+            (vec![0, 1], 6, Some(2))
+        );
+        assert_eq!(
+            ask(|r| (r.from, r.reverse) = (Some(4), true)),
+            (vec![4, 5], 6, None)
+        );
     }
 
     #[test]
     fn filters_are_combined() {
         assert_eq!(ask(|r| r.uids = vec![1, 4, 99]), (vec![4, 1], 2, None));
-        assert_eq!(ask(|r| r.index_uids = text(&["a"])), (vec![4, 2, 0], 3, None));
+        assert_eq!(
+            ask(|r| r.index_uids = text(&["a"])),
+            (vec![4, 2, 0], 3, None)
+        );
         assert_eq!(ask(|r| r.index_uids = text(&["a", "b"])).1, 6);
-        assert_eq!(ask(|r| r.statuses = text(&["succeeded"])), (vec![0], 1, None));
-        assert_eq!(ask(|r| r.kinds = text(&["settingsUpdate"])), (vec![5, 4, 3], 3, None));
-        assert_eq!(ask(|r| r.kinds = text(&["dumpCreation"])), (vec![], 0, None));
+        assert_eq!(
+            ask(|r| r.statuses = text(&["succeeded"])),
+            (vec![0], 1, None)
+        );
+        assert_eq!(
+            ask(|r| r.kinds = text(&["settingsUpdate"])),
+            (vec![5, 4, 3], 3, None)
+        );
+        assert_eq!(
+            ask(|r| r.kinds = text(&["dumpCreation"])),
+            (vec![], 0, None)
+        );
         let both = ask(|r| (r.kinds, r.index_uids) = (text(&["settingsUpdate"]), text(&["b"])));
         assert_eq!(both, (vec![5, 3], 2, None));
     }
