@@ -177,6 +177,15 @@ impl Coordinator {
         self.inner.lost_answers.store(count, Ordering::SeqCst);
     }
 
+    /// Refuses registrations of more writes, as the coordinators do with commands that are too long.
+    pub fn take_writes(&self, writes_max: usize) {
+        self.inner.writes_max.store(writes_max, Ordering::SeqCst);
+    }
+
+    pub fn set_lease_ms(&self, lease_ms: u64) {
+        self.inner.lease_ms.store(lease_ms, Ordering::SeqCst);
+    }
+
     pub fn stall(&self, stalls: bool) {
         self.inner.stalls.send_replace(stalls);
     }
