@@ -18,6 +18,7 @@ use crate::error::AppError;
 use crate::grpc::auth::CheckToken;
 use crate::grpc::server::{bind, serve_api, serve_raft};
 use crate::machine::Handle;
+use crate::migration::Underway;
 use crate::nodes::{HealthBoard, NodePool};
 use crate::raft::{Consensus, ConsensusConfig, FatalHandler, RaftLimits, RaftTimings};
 use crate::session::{Host, LeaseRules, Seat, Sessions, publish};
@@ -54,7 +55,10 @@ pub async fn run_on(
     shutdown: CancellationToken,
 ) -> Result<(), AppError> {
     let check = CheckToken::new(&config.token()).map_err(|error| {
-        AppError::Config(ConfigError::Invalid { field: "cluster_token".to_owned(), rule: error.to_string() })
+        AppError::Config(ConfigError::Invalid {
+            field: "cluster_token".to_owned(),
+            rule: error.to_string(),
+        })
     })?;
     let (fatal, mut died) = watch::channel(None);
     let consensus = start_consensus(&config, fatal).await?;
@@ -83,14 +87,20 @@ fn server_error(served: Option<Result<Result<(), AppError>, tokio::task::JoinErr
         Some(Err(panic)) => panic.to_string(),
         Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
     };
-    AppError::Serve { what: "API or consensus", detail }
+    AppError::Serve {
+        what: "API or consensus",
+        detail,
+    }
 }
 
 async fn start_consensus(
     config: &Config,
     fatal: watch::Sender<Option<String>>,
 ) -> Result<Consensus<ClusterState>, AppError> {
-    let identity = Identity { cluster_id: config.cluster.clone(), coordinator_id: config.id };
+    let identity = Identity {
+        cluster_id: config.cluster.clone(),
+        coordinator_id: config.id,
+    };
     let (dir, owner) = (config.data_dir.clone(), identity.clone());
     let opened = tokio::task::spawn_blocking(move || Storage::open_dir(&dir, &owner)).await;
     let storage = opened.map_err(|panic| AppError::ConsensusStopped(panic.to_string()))??;
@@ -114,7 +124,12 @@ fn consensus_config(config: &Config, identity: Identity) -> ConsensusConfig {
         snapshot_every_entries: config.raft.snapshot_every_entries,
         ..RaftLimits::default()
     };
-    ConsensusConfig { timings, limits, token: config.token(), ..ConsensusConfig::new(identity, position, ids.len()) }
+    ConsensusConfig {
+        timings,
+        limits,
+        token: config.token(),
+        ..ConsensusConfig::new(identity, position, ids.len())
+    }
 }
 
 /// How leases are counted, by configuration.
@@ -144,6 +159,7 @@ impl App {
         let stop_work = CancellationToken::new();
         let stop_servers = CancellationToken::new();
         let ctx = Context {
+            underway: Underway::default(),
             // Told of changes to the end: an actor that heard no more of them would take that for a failure.
             cluster: Handle::new(consensus, stop_servers.clone()),
             nodes: NodePool::new(&config)?,
@@ -158,7 +174,14 @@ impl App {
         work.spawn(publish(ctx.cluster.clone(), tables_of, stop_work.clone()));
         work.spawn(leadership::run(ctx.clone(), seat_of, stop_work.clone()));
         work.close();
-        Ok(Self { ctx, seat, tables, stop_work, stop_servers, work })
+        Ok(Self {
+            ctx,
+            seat,
+            tables,
+            stop_work,
+            stop_servers,
+            work,
+        })
     }
 
     fn serve(&self, listeners: Listeners, check: CheckToken) -> JoinSet<Result<(), AppError>> {
@@ -170,8 +193,19 @@ impl App {
         };
         let mut servers = JoinSet::new();
         let service = self.ctx.cluster.consensus().service();
-        servers.spawn(serve_raft(listeners.raft, service, check.clone(), self.stop_servers.clone()));
-        servers.spawn(serve_api(listeners.api, self.ctx.clone(), host, check, self.stop_servers.clone()));
+        servers.spawn(serve_raft(
+            listeners.raft,
+            service,
+            check.clone(),
+            self.stop_servers.clone(),
+        ));
+        servers.spawn(serve_api(
+            listeners.api,
+            self.ctx.clone(),
+            host,
+            check,
+            self.stop_servers.clone(),
+        ));
         servers
     }
 

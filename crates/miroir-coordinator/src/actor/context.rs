@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::machine::Handle;
-use crate::migration::{MoveOptions, Mover, Nodes};
+use crate::migration::{MoveOptions, Mover, Nodes, Underway};
 use crate::nodes::{HealthBoard, NodePool};
 use crate::session::Sessions;
 
@@ -31,6 +31,8 @@ pub struct Context<C = Handle> {
     pub health: HealthBoard,
     /// The proxies' sessions.
     pub sessions: Sessions,
+    /// Which indexes are being changed by migrations.
+    pub underway: Underway,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -59,6 +61,7 @@ impl<C: Cluster> Context<C> {
             cluster: self.cluster.clone(),
             nodes: self.fleet(),
             sessions: self.sessions.clone(),
+            underway: self.underway.clone(),
             options: MoveOptions {
                 chunk_docs: usize::try_from(config.migration.copy_chunk_docs).unwrap_or(usize::MAX),
                 fence_budget: Duration::from_millis(config.migration.fence_budget_ms),

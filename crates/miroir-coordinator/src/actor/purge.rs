@@ -49,7 +49,9 @@ async fn purge_for_ever<C: Cluster>(ctx: &Context<C>) -> anyhow::Result<()> {
         let due = due(ctx);
         failing.retain(|one, _| due.contains(one));
         let now = Instant::now();
-        let ready = due.iter().filter(|one| failing.get(one).is_none_or(|f| f.again_at <= now));
+        let ready = due
+            .iter()
+            .filter(|one| failing.get(one).is_none_or(|f| f.again_at <= now));
         let ready: Vec<Due> = ready.cloned().collect();
         let done = join_all(ready.iter().map(|one| purge(ctx, one, late))).await;
         for (one, result) in ready.into_iter().zip(done) {
@@ -62,21 +64,35 @@ async fn purge_for_ever<C: Cluster>(ctx: &Context<C>) -> anyhow::Result<()> {
         tokio::select! {
             changed = applied.changed() => changed?,
             () = until(again_at) => {}
+            () = tokio::time::sleep(PAUSE_MIN), if !all_due(ctx).is_empty() => {}
         }
     }
 }
 
+/// What can be deleted now: nothing of an index whose documents an actor may be sending somewhere.
 fn due<C: Cluster>(ctx: &Context<C>) -> Vec<Due> {
+    let rests = |one: &Due| !ctx.underway.is_at_work(&one.0, one.1);
+    all_due(ctx).into_iter().filter(rests).collect()
+}
+
+fn all_due<C: Cluster>(ctx: &Context<C>) -> Vec<Due> {
     ctx.read(|state| {
         let waiting = state.departed.iter().flat_map(|departed| {
-            departed.waiting.iter().map(|node| (departed.uid.clone(), departed.incarnation, *node))
+            departed
+                .waiting
+                .iter()
+                .map(|node| (departed.uid.clone(), departed.incarnation, *node))
         });
         waiting.collect()
     })
 }
 
 /// Has the node delete the index, then commits that it has.
-async fn purge<C: Cluster>(ctx: &Context<C>, (uid, incarnation, node): &Due, late: Duration) -> anyhow::Result<()> {
+async fn purge<C: Cluster>(
+    ctx: &Context<C>,
+    (uid, incarnation, node): &Due,
+    late: Duration,
+) -> anyhow::Result<()> {
     // One that was cut off and does not know it must not delete what its successor allowed to be created.
     ctx.cluster.confirm_leadership().await?;
     let node_task = match ctx.fleet().client(*node) {
@@ -93,7 +109,12 @@ async fn purge<C: Cluster>(ctx: &Context<C>, (uid, incarnation, node): &Due, lat
         },
         None => None,
     };
-    let command = Command::IndexPurged { uid: uid.clone(), incarnation: *incarnation, node: *node, node_task };
+    let command = Command::IndexPurged {
+        uid: uid.clone(),
+        incarnation: *incarnation,
+        node: *node,
+        node_task,
+    };
     ctx.cluster.propose(command).await?;
     Ok(())
 }
@@ -107,13 +128,18 @@ struct Failing {
 
 impl Default for Failing {
     fn default() -> Self {
-        Self { again_at: Instant::now(), pause: PAUSE_MIN }
+        Self {
+            again_at: Instant::now(),
+            pause: PAUSE_MIN,
+        }
     }
 }
 
 impl Failing {
     fn again(&mut self, (uid, _, node): &Due, error: &anyhow::Error) {
-        let refused = error.downcast_ref::<MeiliError>().is_some_and(|error| !error.retryable());
+        let refused = error
+            .downcast_ref::<MeiliError>()
+            .is_some_and(|error| !error.retryable());
         if self.pause == PAUSE_MIN || refused {
             tracing::warn!(index = %uid, %node, "a deleted index is still on a node, trying again: {error:#}");
         }

@@ -124,6 +124,8 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
 
     /// Works until the migration is final or leadership ends.
     pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let Some(first) = self.record() else { return };
+        let _at_work = self.mover.underway.begin(&first.index, first.incarnation);
         let mut attempts = 0_u32;
         let mut last_step = None;
         while let Some(record) = self.record() {
@@ -141,6 +143,11 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
                 Err(error) => {
                     attempts += 1;
                     self.report_failure(&record, attempts, &error).await;
+                    if record.phase.holds_writes() {
+                        // Clients wait behind the fence. Whatever is wrong, they do not wait for it to be mended.
+                        self.trusted = None;
+                        self.conclude(&record, Event::FenceOverrun).await;
+                    }
                     self.back_off(&record, attempts, &error, &cancel).await;
                 }
             }
@@ -250,6 +257,19 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         })
     }
 
+    /// Waits for the barrier of the record's phase. Behind a fence no longer than its budget: then it is `false`,
+    /// and the way leads back.
+    async fn barrier_passed(&self, record: &Record) -> Result<bool, MoveError> {
+        if !record.phase.holds_writes() {
+            return self.barrier(record).await.map(|()| true);
+        }
+        let budget = self.mover.options.fence_budget;
+        match tokio::time::timeout(budget, self.barrier(record)).await {
+            Ok(passed) => passed.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Waits for the barrier of the record's phase.
     pub(super) async fn barrier(&self, record: &Record) -> Result<(), MoveError> {
         let barrier = record.phase.row().barrier;
@@ -357,7 +377,9 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         cancel: &CancellationToken,
     ) -> Result<Event, MoveError> {
         let work = async {
-            self.barrier(record).await?;
+            if !self.barrier_passed(record).await? {
+                return Ok(Event::FenceOverrun);
+            }
             super::failpoint::enter(record.phase).await;
             self.ensure_source(record).await?;
             self.work(record).await

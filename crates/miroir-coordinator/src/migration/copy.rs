@@ -65,11 +65,16 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
                 .filter(|id| !present.contains(id.as_str()))
                 .cloned()
                 .collect();
-            self.before_effect(record).await?;
             // Never given up half-way: a request that is under way must end before the next one leaves.
-            let bytes = c.add(&documents).await?;
-            c.delete(&absent).await?;
-            self.progress.bytes_done += u64::try_from(bytes).unwrap_or(u64::MAX);
+            if !documents.is_empty() {
+                self.before_effect(record).await?;
+                let bytes = c.add(&documents).await?;
+                self.progress.bytes_done += u64::try_from(bytes).unwrap_or(u64::MAX);
+            }
+            if !absent.is_empty() {
+                self.before_effect(record).await?;
+                c.delete(&absent).await?;
+            }
         }
         Ok(())
     }

@@ -11,9 +11,11 @@ pub(crate) mod failpoint;
 mod node;
 mod phases;
 mod supervisor;
+mod underway;
 
 pub use actor::MoveError;
 pub use supervisor::run as supervise;
+pub use underway::{AtWork, Underway};
 
 use std::time::Duration;
 
@@ -50,6 +52,8 @@ pub struct Mover<C, N> {
     pub nodes: N,
     /// Sessions, for barriers and recorded ids.
     pub sessions: Sessions,
+    /// Which indexes are being changed.
+    pub underway: Underway,
     /// How to copy.
     pub options: MoveOptions,
 }

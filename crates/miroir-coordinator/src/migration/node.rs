@@ -234,11 +234,14 @@ impl Copy {
         Ok(())
     }
 
+    /// The same copy, for calls that may not take longer than `timeout`.
+    pub fn hurried(mut self, timeout: Duration) -> Self {
+        self.client = self.client.with_timeout(timeout);
+        self
+    }
+
     /// Enqueues the deletion of the whole shard, waits for it, and makes sure that nothing is left.
     pub async fn clear(&self) -> Result<(), MoveError> {
-        if self.count().await? == 0 {
-            return Ok(());
-        }
         let task = self
             .client
             .delete_by_filter(&self.uid, &self.filter, None)

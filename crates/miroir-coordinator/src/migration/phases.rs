@@ -56,8 +56,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             warn!(migration = %self.id, node = %c.node, "the target lost the index that it had enqueued");
             return Ok(Event::TargetLost);
         }
-        self.before_effect(record).await?;
-        c.clear().await?;
+        self.clear(record, &c).await?;
         Ok(Event::TargetClean)
     }
 
@@ -102,6 +101,14 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
     /// Copies what changed, round by round, until so little is left that a short fence will do.
     async fn catch_up(&mut self, record: &Record) -> Result<Event, MoveError> {
         let (a, c) = (self.source(record)?, self.target(record)?);
+        if record
+            .history
+            .last()
+            .is_some_and(|change| change.event == Event::FenceOverrun)
+        {
+            // Clients have just waited behind a fence in vain; they get a breath before the next one.
+            tokio::time::sleep(self.mover.options.fence_budget / 4).await;
+        }
         loop {
             self.collect(record);
             if self.trusted.is_none() {
@@ -111,10 +118,12 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             let began = Instant::now();
             self.unless_moved_on(record, a.drain()).await?;
             let queue_is_short = began.elapsed() <= self.mover.options.fence_budget / 4;
-            if self.pending.len() <= FEW && queue_is_short {
+            let few = self.pending.len() <= FEW;
+            self.copy_pending(record, (&a, &c)).await?;
+            // A target that does not answer is noticed here, where nobody waits for it.
+            if few && queue_is_short && self.unless_moved_on(record, c.has_index()).await? {
                 return Ok(Event::CaughtUp);
             }
-            self.copy_pending(record, (&a, &c)).await?;
         }
     }
 
@@ -173,16 +182,17 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
 
     /// Behind the fence: client writes to the shard are held, so this is the last of it.
     async fn drain_fence(&mut self, record: &Record) -> Result<Event, MoveError> {
-        let (a, c) = (self.source(record)?, self.target(record)?);
+        let budget = self.mover.options.fence_budget;
+        let (a, c) = (
+            self.source(record)?.hurried(budget),
+            self.target(record)?.hurried(budget),
+        );
         self.collect(record);
         if self.trusted.is_none() {
             // What was recorded may be lost, and comparing everything takes longer than clients should wait.
             return Ok(Event::FenceOverrun);
         }
-        let drained = tokio::time::timeout(
-            self.mover.options.fence_budget,
-            self.unless_moved_on(record, a.drain()),
-        );
+        let drained = tokio::time::timeout(budget, self.unless_moved_on(record, a.drain()));
         match drained.await {
             Ok(drained) => drained?,
             Err(_) => return Ok(Event::FenceOverrun),
@@ -230,10 +240,19 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             return Ok(Event::Cleaned);
         };
         let copy = self.copy_on(record, replaced)?;
-        self.before_effect(record).await?;
         self.unless_moved_on(record, copy.drain()).await?;
-        copy.clear().await?;
+        self.clear(record, &copy).await?;
         Ok(Event::Cleaned)
+    }
+
+    /// Removes what a copy holds of the shard, if anything.
+    async fn clear(&self, record: &Record, copy: &Copy) -> Result<(), MoveError> {
+        if self.unless_moved_on(record, copy.count()).await? == 0 {
+            return Ok(());
+        }
+        // Asked right before the deletion: a leader that was stopped in between would delete its successor's work.
+        self.before_effect(record).await?;
+        copy.clear().await
     }
 }
 

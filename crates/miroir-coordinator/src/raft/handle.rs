@@ -102,7 +102,8 @@ impl<M: Machine> Consensus<M> {
             .await
             .map_err(|e| StartError::State(e.to_string()))?;
         let state = machine.reader();
-        let token = AttachToken::new(&config.token).map_err(|e| StartError::Config(e.to_string()))?;
+        let token =
+            AttachToken::new(&config.token).map_err(|e| StartError::Config(e.to_string()))?;
         let network = Network::new(storage.marker.clone(), config.timings.clone(), token);
         let log = FollowerAtStart::new(storage.log.clone(), id);
         let raft = Raft::new(id, Arc::new(raft_config), network.clone(), log, machine)

@@ -124,14 +124,15 @@ mod tests {
         apply(&Command::AddNode { node });
         let mut register = |name: &str| {
             let (instance, url) = (name.to_owned(), format!("http://{name}"));
-            match apply(&Command::RegisterProxy {
+            let outcome = apply(&Command::RegisterProxy {
                 instance,
                 name: name.to_owned(),
                 url,
-            }) {
-                Outcome::ProxyRegistered(id) => id,
-                other => panic!("{other:?}"),
-            }
+            });
+            let Outcome::ProxyRegistered(id) = outcome else {
+                panic!("{outcome:?}")
+            };
+            id
         };
         let (writer, reader) = (register("a"), register("b"));
         let created = apply(&Command::CreateIndex(NewIndex {
@@ -168,10 +169,10 @@ mod tests {
         let passed =
             |state: &ClusterState| writes_passed(state, &sessions, (&uid, incarnation), Epoch(9));
         assert!(!passed(&state), "the writer has not called yet");
-        let of_reader = sessions.opened(reader);
+        let of_reader = sessions.opened(reader).expect("not condemned");
         sessions.acknowledged(reader, of_reader, Epoch(9), Epoch(9));
         assert!(!passed(&state), "another proxy's word is worth nothing");
-        let of_writer = sessions.opened(writer);
+        let of_writer = sessions.opened(writer).expect("not condemned");
         sessions.acknowledged(writer, of_writer, Epoch(8), Epoch(9));
         assert!(!passed(&state), "an older epoch does not do");
         sessions.acknowledged(writer, of_writer, Epoch(9), Epoch(9));
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn a_read_barrier_waits_for_every_proxy_even_a_lost_one() {
         let ((mut state, writer, reader, _), sessions) = (state(), sessions());
-        let of_reader = sessions.opened(reader);
+        let of_reader = sessions.opened(reader).expect("not condemned");
         sessions.acknowledged(reader, of_reader, Epoch(0), Epoch(9));
         assert!(!reads_passed(&state, &sessions, Epoch(9)));
         state.apply(20, 0, &Command::LoseProxy { proxy: writer });

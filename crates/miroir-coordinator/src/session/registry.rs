@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use miroir_core::id::{Epoch, MigrationId, ProxyId};
 use tokio::sync::watch;
@@ -41,6 +42,8 @@ struct Memory {
     connections: u64,
     proxies: BTreeMap<ProxyId, ProxyView>,
     dirty: BTreeMap<MigrationId, Dirty>,
+    /// Proxies that are being declared lost: from here on nothing they say prolongs their lease.
+    condemned: BTreeSet<ProxyId>,
 }
 
 /// The sessions. Cheap to clone.
@@ -60,6 +63,7 @@ impl Sessions {
             connections: 0,
             proxies: BTreeMap::new(),
             dirty: BTreeMap::new(),
+            condemned: BTreeSet::new(),
         };
         Self {
             rules,
@@ -80,6 +84,7 @@ impl Sessions {
         memory.leading_since = Instant::now();
         memory.proxies.clear();
         memory.dirty.clear();
+        memory.condemned.clear();
         drop(memory);
         self.changed();
     }
@@ -96,9 +101,13 @@ impl Sessions {
         self.version.subscribe()
     }
 
-    /// A session begins. Messages of an earlier one may be lost, so it counts as another connection.
-    pub fn opened(&self, proxy: ProxyId) -> Connection {
+    /// A session begins. Messages of an earlier one may be lost, so it counts as another connection. `None` for a
+    /// proxy that is being declared lost: it has to register anew, under another id.
+    pub fn opened(&self, proxy: ProxyId) -> Option<Connection> {
         let mut memory = self.lock();
+        if memory.condemned.contains(&proxy) {
+            return None;
+        }
         memory.connections += 1;
         let connection = Connection(memory.connections);
         let now = Instant::now();
@@ -112,7 +121,28 @@ impl Sessions {
         view.answered_at = now;
         drop(memory);
         self.changed();
-        connection
+        Some(connection)
+    }
+
+    /// Ends whatever session a proxy has and refuses new ones, if its last answer is at least `silent` ago; answers
+    /// whether it is. Decided under one lock: a renewal either comes before, and prevents it, or is not answered.
+    pub fn condemn(&self, proxy: ProxyId, silent: Duration) -> bool {
+        let mut memory = self.lock();
+        let leading_since = memory.leading_since;
+        let last = memory
+            .proxies
+            .get(&proxy)
+            .map_or(leading_since, |view| view.answered_at);
+        if last.elapsed() < silent {
+            return false;
+        }
+        memory.condemned.insert(proxy);
+        if let Some(view) = memory.proxies.get_mut(&proxy) {
+            view.connection = None;
+        }
+        drop(memory);
+        self.changed();
+        true
     }
 
     /// A session ends. The lease runs on.
@@ -201,6 +231,7 @@ impl Sessions {
     pub fn retain(&self, proxy: impl Fn(ProxyId) -> bool, migration: impl Fn(MigrationId) -> bool) {
         let mut memory = self.lock();
         memory.proxies.retain(|id, _| proxy(*id));
+        memory.condemned.retain(|id| proxy(*id));
         memory.dirty.retain(|id, _| migration(*id));
     }
 
@@ -259,8 +290,8 @@ mod tests {
     #[test]
     fn an_old_session_changes_nothing() {
         let (sessions, proxy) = (sessions(), ProxyId(1));
-        let old = sessions.opened(proxy);
-        let new = sessions.opened(proxy);
+        let old = sessions.opened(proxy).expect("not condemned");
+        let new = sessions.opened(proxy).expect("not condemned");
         assert!(!sessions.renewed(proxy, old));
         assert!(!sessions.acknowledged(proxy, old, Epoch(9), Epoch(9)));
         assert!(!sessions.recorded(proxy, old, MigrationId(1), ids(&["a"])));
@@ -270,10 +301,25 @@ mod tests {
         assert_eq!(sessions.take_dirty(MigrationId(1)), Dirty::default());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_condemned_proxy_is_never_answered_again() {
+        let (sessions, proxy) = (sessions(), ProxyId(1));
+        let lease = Duration::from_secs(4);
+        let connection = sessions.opened(proxy).expect("new");
+        assert!(!sessions.condemn(proxy, lease), "it was answered just now");
+        tokio::time::advance(lease).await;
+        assert!(sessions.renewed(proxy, connection));
+        assert!(!sessions.condemn(proxy, lease), "the renewal came first");
+        tokio::time::advance(lease).await;
+        assert!(sessions.condemn(proxy, lease));
+        assert!(!sessions.renewed(proxy, connection));
+        assert_eq!(sessions.opened(proxy), None);
+    }
+
     #[test]
     fn acknowledged_epochs_never_go_back() {
         let (sessions, proxy) = (sessions(), ProxyId(1));
-        let connection = sessions.opened(proxy);
+        let connection = sessions.opened(proxy).expect("not condemned");
         assert!(sessions.acknowledged(proxy, connection, Epoch(7), Epoch(5)));
         assert!(sessions.acknowledged(proxy, connection, Epoch(6), Epoch(9)));
         let view = sessions.view(proxy).expect("known");
@@ -283,7 +329,7 @@ mod tests {
     #[test]
     fn recorded_ids_add_up_until_taken() {
         let (sessions, proxy) = (sessions(), ProxyId(1));
-        let connection = sessions.opened(proxy);
+        let connection = sessions.opened(proxy).expect("not condemned");
         sessions.recorded(proxy, connection, MigrationId(1), ids(&["a", "b"]));
         sessions.recorded(proxy, connection, MigrationId(1), ids(&["b", "c"]));
         let whole = Dirty {
@@ -299,7 +345,7 @@ mod tests {
     #[test]
     fn a_new_leadership_trusts_nothing() {
         let (sessions, proxy) = (sessions(), ProxyId(1));
-        let connection = sessions.opened(proxy);
+        let connection = sessions.opened(proxy).expect("not condemned");
         sessions.recorded(proxy, connection, MigrationId(1), ids(&["a"]));
         sessions.begin_leadership();
         assert_eq!(sessions.view(proxy), None);

@@ -69,7 +69,8 @@ pub async fn serve<C: Cluster>(
         return Err(Status::invalid_argument("a session begins with hello"));
     };
     let proxy = register(host, hello).await?;
-    let connection = host.sessions.opened(proxy);
+    let lost = || Status::aborted("the lease has run out; register anew");
+    let connection = host.sessions.opened(proxy).ok_or_else(lost)?;
     let ended = run(host, (proxy, connection), (&mut inbound, out), &mut seat).await;
     host.sessions.closed(proxy, connection);
     debug!(%proxy, ?ended, "session ended");

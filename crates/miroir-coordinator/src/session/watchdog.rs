@@ -25,7 +25,7 @@ pub async fn run<C: Cluster>(cluster: C, sessions: Sessions, cancel: Cancellatio
         }
         let proxies: Vec<Proxy> = cluster.read(|state| state.proxies.values().cloned().collect());
         for verdict in verdicts(&proxies, &sessions, Instant::now()) {
-            carry_out(&cluster, verdict).await;
+            carry_out(&cluster, &sessions, verdict).await;
         }
         cluster.read(|state| {
             sessions.retain(
@@ -75,9 +75,12 @@ fn reads_over(proxy: &Proxy, all: &[Proxy], rules: LeaseRules) -> Duration {
     }
 }
 
-async fn carry_out<C: Cluster>(cluster: &C, verdict: Verdict) {
+async fn carry_out<C: Cluster>(cluster: &C, sessions: &Sessions, verdict: Verdict) {
     let command = match verdict {
         Verdict::Lost(proxy) => {
+            if !sessions.condemn(proxy, sessions.rules().writes_over()) {
+                return;
+            }
             warn!(%proxy, "its lease has run out; another proxy takes over its indexes");
             Command::LoseProxy { proxy }
         }
@@ -124,7 +127,7 @@ mod tests {
         assert_eq!(at(Duration::from_secs(6)), []);
         assert_eq!(at(Duration::from_millis(6001)), [Verdict::Lost(ProxyId(1))]);
         tokio::time::advance(Duration::from_secs(5)).await;
-        let connection = sessions.opened(ProxyId(1));
+        let connection = sessions.opened(ProxyId(1)).expect("not condemned");
         assert_eq!(at(Duration::from_secs(8)), []);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(sessions.renewed(ProxyId(1), connection));
