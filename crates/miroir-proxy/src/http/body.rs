@@ -1,29 +1,39 @@
-//! Request bodies: bounded, and of a type that the route takes.
+//! Request bodies: bounded, unpacked, and of a type that the route takes.
+
+use std::io::Read;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use miroir_core::api_error::{ApiError, Code};
 
 const JSON: &str = "application/json";
 
-/// Reads a whole body of at most `limit` bytes.
+/// How a body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Plain,
+    Gzip,
+    Deflate,
+}
+
+/// Reads a whole body and unpacks it; neither the packed nor the unpacked one may be longer than
+/// `limit` bytes.
 ///
 /// # Errors
-/// `payload_too_large`; `unsupported_media_type` for a compressed body; `bad_request` when the
-/// client breaks off.
+/// `payload_too_large`; `unsupported_media_type` for a packing that is not known; `bad_request` when
+/// the client breaks off, or the body is not packed as announced.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    check_encoding(headers)?;
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok());
+    let packing = packing(headers)?;
+    let announced = header_text(headers, header::CONTENT_LENGTH);
     if announced
         .and_then(|length| length.parse::<u64>().ok())
         .is_some_and(|n| n > limit as u64)
     {
         return Err(too_large(limit));
     }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
+    let body = axum::body::to_bytes(body, limit).await.map_err(|error| {
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(inner) = cause {
             if inner.to_string().contains("length limit exceeded") {
@@ -35,7 +45,56 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes
             Code::BadRequest,
             format!("The request's body ended early: {error}"),
         )
-    })
+    })?;
+    if packing == Packing::Plain {
+        return Ok(body);
+    }
+    // Unpacking a large body takes a while that other requests must not wait for.
+    tokio::task::spawn_blocking(move || unpack(packing, &body, limit))
+        .await
+        .map_err(|error| {
+            ApiError::new(Code::Internal, format!("Unpacking a body failed: {error}"))
+        })?
+}
+
+fn packing(headers: &HeaderMap) -> Result<Packing, ApiError> {
+    let encoding = headers
+        .get(header::CONTENT_ENCODING)
+        .map(|value| value.to_str().unwrap_or("?"));
+    match encoding {
+        None | Some("" | "identity") => Ok(Packing::Plain),
+        Some("gzip" | "x-gzip") => Ok(Packing::Gzip),
+        Some("deflate") => Ok(Packing::Deflate),
+        Some(other) => Err(ApiError::new(
+            Code::UnsupportedMediaType,
+            format!(
+                "A body with Content-Encoding `{other}` is not taken. Send it with `gzip`, `deflate` or none."
+            ),
+        )),
+    }
+}
+
+fn unpack(packing: Packing, packed: &[u8], limit: usize) -> Result<Bytes, ApiError> {
+    let mut unpacked = Vec::new();
+    let bound = limit as u64 + 1;
+    let read = match packing {
+        Packing::Plain => return Ok(Bytes::copy_from_slice(packed)),
+        Packing::Gzip => MultiGzDecoder::new(packed)
+            .take(bound)
+            .read_to_end(&mut unpacked),
+        Packing::Deflate => ZlibDecoder::new(packed)
+            .take(bound)
+            .read_to_end(&mut unpacked),
+    };
+    read.map_err(|error| {
+        let message =
+            format!("The request's body is not packed as its Content-Encoding says: {error}");
+        ApiError::new(Code::BadRequest, message)
+    })?;
+    if unpacked.len() > limit {
+        return Err(too_large(limit));
+    }
+    Ok(Bytes::from(unpacked))
 }
 
 fn too_large(limit: usize) -> ApiError {
@@ -46,19 +105,6 @@ fn too_large(limit: usize) -> ApiError {
             "The provided payload reached the size limit. The maximum accepted payload size is {mebibytes:.2} MiB."
         ),
     )
-}
-
-fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    let encoding = headers
-        .get(header::CONTENT_ENCODING)
-        .map(|value| value.to_str().unwrap_or("?"));
-    match encoding {
-        None | Some("" | "identity") => Ok(()),
-        Some(other) => Err(ApiError::new(
-            Code::UnsupportedMediaType,
-            format!("A body with Content-Encoding `{other}` is not taken. Send it uncompressed."),
-        )),
-    }
 }
 
 /// Checks that the body is announced as JSON.
@@ -117,12 +163,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn compressed_and_broken_bodies_are_refused() {
-        let gzip = headers(&[(header::CONTENT_ENCODING, "gzip")]);
-        let error = read(&gzip, Body::empty(), 10)
-            .await
-            .expect_err("compressed");
-        assert_eq!(error.code, Code::UnsupportedMediaType);
+    async fn packed_bodies_are_unpacked_within_the_limit() {
+        use flate2::Compression;
+        use flate2::write::{GzEncoder, ZlibEncoder};
+        use std::io::Write as _;
+        let text = vec![b'x'; 5000];
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&text).expect("in memory");
+        zlib.write_all(&text).expect("in memory");
+        let packed = [("gzip", gzip.finish()), ("deflate", zlib.finish())];
+        for (encoding, packed) in packed {
+            let packed = packed.expect("in memory");
+            let headers = headers(&[(header::CONTENT_ENCODING, encoding)]);
+            let read = |limit| read(&headers, Body::from(packed.clone()), limit);
+            assert_eq!(
+                read(5000).await.as_deref(),
+                Ok(text.as_slice()),
+                "{encoding}"
+            );
+            let error = read(4999).await.expect_err("too long");
+            assert_eq!(error.code, Code::PayloadTooLarge, "{encoding}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wrongly_packed_and_broken_bodies_are_refused() {
+        let table = [
+            ("br", Code::UnsupportedMediaType),
+            ("gzip", Code::BadRequest),
+        ];
+        for (encoding, code) in table {
+            let headers = headers(&[(header::CONTENT_ENCODING, encoding)]);
+            let error = read(&headers, Body::from("plain"), 10)
+                .await
+                .expect_err(encoding);
+            assert_eq!(error.code, code);
+        }
         let broken = futures::stream::iter([Ok("12"), Err(std::io::Error::other("reset"))]);
         let error = read(&HeaderMap::new(), Body::from_stream(broken), 10)
             .await
