@@ -103,6 +103,8 @@ pub(super) struct Actor<C, N> {
     pub(super) id: MigrationId,
     /// The writer's session since which no recorded id can have been lost. Without it the whole shard is compared.
     pub(super) trusted: Option<(ProxyId, Connection)>,
+    /// Rounds of catching up since a fence last did what it was for; they lengthen the next one.
+    pub(super) rounds: u32,
     /// Recorded ids that are still to be copied.
     pub(super) pending: BTreeSet<String>,
     /// What was last reported of the present step.
@@ -117,6 +119,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             barriers,
             id,
             trusted: None,
+            rounds: 0,
             pending: BTreeSet::new(),
             progress: Progress::default(),
         }
@@ -257,14 +260,21 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         })
     }
 
+    /// How long clients may be held behind the next fence. It is short at first, and grows while a source that is
+    /// written to without pause never gets through its queue in that time: up to three times the budget, so that
+    /// the move comes to an end.
+    pub(super) fn patience(&self) -> Duration {
+        let budget = self.mover.options.fence_budget;
+        (budget / 2 + budget / 4 * self.rounds).min(budget * 3)
+    }
+
     /// Waits for the barrier of the record's phase. Behind a fence no longer than its budget: then it is `false`,
     /// and the way leads back.
     async fn barrier_passed(&self, record: &Record) -> Result<bool, MoveError> {
         if !record.phase.holds_writes() {
             return self.barrier(record).await.map(|()| true);
         }
-        let budget = self.mover.options.fence_budget;
-        match tokio::time::timeout(budget, self.barrier(record)).await {
+        match tokio::time::timeout(self.patience(), self.barrier(record)).await {
             Ok(passed) => passed.map(|()| true),
             Err(_) => Ok(false),
         }

@@ -11,8 +11,8 @@ use super::{MoveError, Nodes};
 use crate::cluster::Cluster;
 use crate::migration::actor::Actor;
 
-/// Recorded ids that may be left for the fence: what is copied in one request while clients wait.
-const FEW: usize = 100;
+/// Recorded ids that may be left for the fence: what is copied in one short request while clients wait.
+const FEW: usize = 500;
 
 /// Between two looks at what only a writer or a clock can change.
 const LOOK: Duration = Duration::from_millis(50);
@@ -117,7 +117,8 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             }
             let began = Instant::now();
             self.unless_moved_on(record, a.drain()).await?;
-            let queue_is_short = began.elapsed() <= self.mover.options.fence_budget / 4;
+            let queue_is_short = began.elapsed() <= self.patience() / 2;
+            self.rounds += 1;
             let few = self.pending.len() <= FEW;
             self.copy_pending(record, (&a, &c)).await?;
             // A target that does not answer is noticed here, where nobody waits for it.
@@ -182,7 +183,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
 
     /// Behind the fence: client writes to the shard are held, so this is the last of it.
     async fn drain_fence(&mut self, record: &Record) -> Result<Event, MoveError> {
-        let budget = self.mover.options.fence_budget;
+        let budget = self.patience();
         let (a, c) = (
             self.source(record)?.hurried(budget),
             self.target(record)?.hurried(budget),
@@ -203,6 +204,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         if self.trusted.is_none() || !self.pending.is_empty() {
             return Ok(Event::FenceOverrun);
         }
+        self.rounds = 0;
         Ok(Event::FenceDrained)
     }
 
