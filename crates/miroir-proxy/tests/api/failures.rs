@@ -231,6 +231,58 @@ async fn an_index_that_no_node_has_yet_is_not_found() {
 }
 
 #[tokio::test]
+async fn another_copy_answers_for_a_node_that_lost_the_index_or_its_settings() {
+    let faults = [
+        (404, "index_not_found", "Index `movies` not found."),
+        (
+            400,
+            "invalid_search_filter",
+            "Attribute `_miroir_shard` is not filterable. This index does not have configured filterable attributes.\n1:3 x",
+        ),
+        (
+            400,
+            "invalid_search_filter",
+            "Index `movies`: Filter operator `=` is not allowed for the attribute `_miroir_shard`.",
+        ),
+    ];
+    for (status, code, message) in faults {
+        let a = FakeNode::start(move |_| error(status, code, message)).await;
+        let b = finds("b").await;
+        let proxy = Proxy::start(Layout::new(&[a.address, b.address]).shard(&[1, 2]).build()).await;
+        for query in 0..8 {
+            let body = json!({"q": format!("query {query}")});
+            let (status, body) = proxy.post(&path(), body).await;
+            assert_eq!((status, titles(&body).len()), (200, 1), "{message}: {body}");
+        }
+        assert!(!a.seen("/search").is_empty(), "{message}: never asked");
+        b.set(|_| error(500, "internal", "no"));
+        let (status, body) = proxy.post(&path(), json!({})).await;
+        assert_eq!(
+            (status, &body["code"]),
+            (503, &json!("unavailable_shards")),
+            "{message}: the other copy may have it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_the_client_got_wrong_is_the_clients_fault() {
+    let message =
+        "Attribute `genre` is not filterable.\n1:6 genre = 1 AND `_miroir_shard` is not filterable";
+    let refuses = move |_: &Seen| error(400, "invalid_search_filter", message);
+    let a = FakeNode::start(refuses).await;
+    let b = FakeNode::start(refuses).await;
+    let layout = Layout::new(&[a.address, b.address]).shard(&[1, 2]);
+    let proxy = Proxy::start(layout.build()).await;
+    let (status, body) = proxy.post(&path(), json!({"filter": "genre = 1"})).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (400, &json!("invalid_search_filter"))
+    );
+    assert_eq!(a.seen("/search").len() + b.seen("/search").len(), 1);
+}
+
+#[tokio::test]
 async fn a_node_that_gets_the_index_a_moment_later_is_waited_for() {
     let a = finds("a").await;
     let asked = AtomicUsize::new(0);
