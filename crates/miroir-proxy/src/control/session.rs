@@ -277,9 +277,10 @@ async fn next(inbound: &mut Streaming<v1::CoordinatorMessage>) -> Result<FromLea
 
 fn ended_by(status: &Status) -> End {
     let why = status.message().to_owned();
-    match status.code() {
-        Code::Aborted => End::Lost(why),
-        _ => End::Broken(why),
+    if status.code() == Code::Aborted {
+        End::Lost(why)
+    } else {
+        End::Broken(why)
     }
 }
 
