@@ -10,6 +10,9 @@ use std::path::Path;
 use memmap2::{Mmap, MmapMut};
 use milli_core::heed::{Env, EnvOpenOptions, WithoutTls};
 
+/// Most read transactions at once in one environment: more than requests run at once.
+pub const MAX_READERS: u32 = 1024;
+
 /// Opens (or creates) an LMDB environment in a directory that exists.
 pub fn open_env(
     path: &Path,
@@ -17,7 +20,10 @@ pub fn open_env(
     max_dbs: u32,
 ) -> milli_core::heed::Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.map_size(map_size).max_dbs(max_dbs);
+    options
+        .map_size(map_size)
+        .max_dbs(max_dbs)
+        .max_readers(MAX_READERS);
     #[expect(unsafe_code, reason = "the directory belongs to this process alone")]
     // SAFETY: heed refuses to open one path twice, and the node's lock keeps other processes out.
     let env = unsafe { options.open(path) }?;

@@ -13,6 +13,7 @@ use milli_core::{Index, ThreadPoolNoAbort, ThreadPoolNoAbortBuilder};
 
 use super::vectors::EmbedderCache;
 use crate::error::ApiError;
+use crate::os;
 
 /// Largest size of one index, bytes. Address space only: nothing is reserved on disk.
 const INDEX_MAP_BYTES: usize = 256 << 30;
@@ -130,6 +131,7 @@ impl Engine {
         let directory = uuid::Uuid::new_v4().to_string();
         std::fs::create_dir(self.root.join(&directory))?;
         let index = self.open_files(&directory, true)?;
+        sync_directory(&self.root.join(&directory))?;
         sync_directory(&self.root)?;
         Ok((directory, index))
     }
@@ -154,7 +156,9 @@ impl Engine {
 
     fn open_files(&self, directory: &str, creation: bool) -> milli_core::Result<Index> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(INDEX_MAP_BYTES);
+        options
+            .map_size(INDEX_MAP_BYTES)
+            .max_readers(os::MAX_READERS);
         Index::new(options, self.root.join(directory), creation)
     }
 

@@ -5,6 +5,8 @@ mod finish;
 pub mod heads;
 pub mod payload;
 mod process;
+#[cfg(test)]
+mod recovery_tests;
 pub mod store;
 pub mod task;
 mod worker;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::task::{Task, TaskId};
-use crate::engine::IndexUpdate;
+use crate::engine::{IndexUpdate, sync_directory};
 use crate::error::{ApiError, Code};
 use crate::os;
 
@@ -59,6 +59,7 @@ impl Store {
         let keys = env.create_database(&mut wtxn, Some("keys"))?;
         let meta = env.create_database(&mut wtxn, Some("meta"))?;
         wtxn.commit()?;
+        sync_directory(directory)?;
         Ok(Self {
             env,
             tasks,

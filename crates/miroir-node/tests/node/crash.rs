@@ -63,7 +63,7 @@ impl Drop for Process {
 
 fn batch(number: u64, size: u64) -> Value {
     // Large payloads wait in files, small ones beside their tasks: alternate.
-    let repeats = if number % 2 == 0 { 8 } else { 2 };
+    let repeats = if number.is_multiple_of(2) { 8 } else { 2 };
     let text = "some words to index so that this takes a while ".repeat(repeats);
     (0..size)
         .map(|at| json!({ "id": number * size + at, "batch": number, "text": format!("{text}{at}") }))
