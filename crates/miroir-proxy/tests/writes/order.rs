@@ -394,3 +394,77 @@ async fn additions_that_wait_for_a_busy_node_share_a_request() {
     let requests = cluster.nodes[0].documents().len();
     assert!(requests < 10, "{requests} requests for 31 writes");
 }
+
+#[tokio::test]
+async fn an_epoch_is_not_acknowledged_before_older_writes_are_registered() {
+    let mut cluster = Cluster::start(1, 1).await;
+    let proxy = cluster.proxy().await;
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
+    cluster.coordinator.stall(true);
+    let write = proxy.begin(super::cluster::add(json!([document("1", 1)])));
+    until("sent", || (cluster.nodes[0].ids().len() == 2).then_some(())).await;
+    cluster.add_node();
+    let epoch = cluster.coordinator.epoch().0;
+    let acked = || cluster.coordinator.acked().expect("acknowledged before");
+    until("reads", || (acked().reads_epoch >= epoch).then_some(())).await;
+    assert!(acked().writes_epoch < epoch, "{:?} of {epoch}", acked());
+    cluster.coordinator.stall(false);
+    write.await.expect("no panic").expect("accepted");
+    until("writes", || (acked().writes_epoch >= epoch).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_part_behind_one_fence_does_not_keep_back_the_barrier_of_another() {
+    let mut cluster = Cluster::start(1, 1).await;
+    let proxy = cluster.proxy().await;
+    proxy
+        .add(json!([document(&id_of(0), 0)]))
+        .await
+        .expect("accepted");
+    let target = cluster.add_node();
+    let fence = |cluster: &Cluster, shard| {
+        let migration = cluster.begin_move(ShardId(shard), target);
+        for event in [Event::TargetClean, Event::Copied, Event::CaughtUp] {
+            cluster.coordinator.advance(migration, event);
+        }
+        migration
+    };
+    let acked = |cluster: &Cluster| {
+        cluster
+            .coordinator
+            .acked()
+            .map_or(0, |ack| ack.writes_epoch)
+    };
+    let first = fence(&cluster, 0);
+    let epoch = cluster.coordinator.epoch().0;
+    until("the first barrier", || {
+        (acked(&cluster) >= epoch).then_some(())
+    })
+    .await;
+    let write = proxy.begin(super::cluster::add(json!([
+        document(&id_of(0), 1),
+        document(&id_of(1), 1)
+    ])));
+    until("the free part", || {
+        cluster.nodes[0].ids().contains(&id_of(1)).then_some(())
+    })
+    .await;
+    let second = fence(&cluster, 1);
+    let epoch = cluster.coordinator.epoch().0;
+    until("the second barrier", || {
+        (acked(&cluster) >= epoch).then_some(())
+    })
+    .await;
+    assert!(!write.is_finished());
+    cluster.coordinator.advance(first, Event::FenceDrained);
+    write.await.expect("no panic").expect("accepted");
+    cluster.coordinator.advance(second, Event::FenceDrained);
+    assert_eq!(
+        cluster.nodes[1].ids(),
+        [id_of(0)],
+        "only what was held is mirrored"
+    );
+}
