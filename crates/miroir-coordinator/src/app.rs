@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::actor::{Context, leadership};
 use crate::clock::SystemClock;
@@ -62,12 +61,13 @@ pub async fn run_on(
     })?;
     let (fatal, mut died) = watch::channel(None);
     let consensus = start_consensus(&config, fatal).await?;
-    let app = App::new(config, consensus)?;
+    let mut app = App::new(config, consensus)?;
     let mut servers = app.serve(listeners, check);
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         reason = died.wait_for(Option::is_some) => Err(fatal_error(reason.ok().and_then(|r| r.clone()))),
         served = servers.join_next() => Err(server_error(served)),
+        worked = app.work.join_next() => Err(work_error(worked)),
     };
     if let Err(error) = &ended {
         tracing::error!(%error, "this coordinator stops");
@@ -91,6 +91,16 @@ fn server_error(served: Option<Result<Result<(), AppError>, tokio::task::JoinErr
         what: "API or consensus",
         detail,
     }
+}
+
+/// Neither does what follows leadership and what publishes tables. Without them this coordinator would lead and
+/// do nothing, or show proxies a table that stands still.
+fn work_error(worked: Option<Result<(), tokio::task::JoinError>>) -> AppError {
+    let detail = match worked {
+        Some(Err(panic)) => panic.to_string(),
+        Some(Ok(())) | None => "it ended by itself".to_owned(),
+    };
+    AppError::ConsensusStopped(format!("what follows it failed: {detail}"))
 }
 
 async fn start_consensus(
@@ -151,7 +161,7 @@ struct App {
     stop_work: CancellationToken,
     /// Ends the servers, once nothing is left for them to serve.
     stop_servers: CancellationToken,
-    work: TaskTracker,
+    work: JoinSet<()>,
 }
 
 impl App {
@@ -168,12 +178,11 @@ impl App {
             clock: Arc::new(SystemClock),
             config: Arc::new(config),
         };
-        let work = TaskTracker::new();
+        let mut work = JoinSet::new();
         let (seat_of, seat) = watch::channel(Seat::Follower { leader: None });
         let (tables_of, tables) = watch::channel(None);
         work.spawn(publish(ctx.cluster.clone(), tables_of, stop_work.clone()));
         work.spawn(leadership::run(ctx.clone(), seat_of, stop_work.clone()));
-        work.close();
         Ok(Self {
             ctx,
             seat,
@@ -211,12 +220,12 @@ impl App {
 
     /// Ends everything: first the leader's work, then the servers, then consensus. Whatever has not ended in
     /// time is cut off; the log is on disk, and nothing else has to survive.
-    async fn stop(self, mut servers: JoinSet<Result<(), AppError>>) {
+    async fn stop(mut self, mut servers: JoinSet<Result<(), AppError>>) {
         tracing::info!("stopping");
         let patience = self.ctx.config.drain();
         self.stop_work.cancel();
         // Leadership has its own deadline for its actors and aborts them after it.
-        self.work.wait().await;
+        while self.work.join_next().await.is_some() {}
         self.stop_servers.cancel();
         drop((self.tables, self.seat));
         let drained = async { while servers.join_next().await.is_some() {} };

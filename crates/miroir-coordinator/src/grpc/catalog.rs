@@ -85,6 +85,16 @@ fn answer<T>(message: T, freshness: Freshness) -> Response<T> {
     response
 }
 
+/// Only who heard everything can say that there is no such task: clients ask for those they were just given.
+fn unknown_task(uid: TaskUid, freshness: Freshness) -> Status {
+    match freshness {
+        Freshness::Current => Status::not_found(format!("Task `{uid}` not found.")),
+        Freshness::Stale => Status::unavailable(format!(
+            "task {uid} is not known here, and there is no leader to ask; try again later"
+        )),
+    }
+}
+
 /// The task without what Miroir keeps in its details for itself.
 fn view(task: &Task) -> v1::Task {
     let mut view = v1::Task::from(task);
@@ -217,7 +227,7 @@ impl Catalog for CatalogService {
         let uid = TaskUid(request.into_inner().uid);
         let freshness = self.fresh().await?;
         let found = self.ctx.read(|state| state.tasks.get(uid).map(view));
-        let task = found.ok_or_else(|| Status::not_found(format!("Task `{uid}` not found.")))?;
+        let task = found.ok_or_else(|| unknown_task(uid, freshness))?;
         Ok(answer(task, freshness))
     }
 

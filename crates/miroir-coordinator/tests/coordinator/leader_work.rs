@@ -403,6 +403,11 @@ async fn tasks_are_read_from_a_coordinator_that_was_left_alone_and_says_so() {
         .await
         .expect("known");
     assert!(fresh.metadata().get(STALE_METADATA).is_none());
+    let unknown = leader
+        .catalog()
+        .get_task(v1::GetTaskRequest { uid: 99 })
+        .await;
+    refused(unknown, Code::NotFound, &["`99` not found"]);
     let left = cluster.follower().await.config.id;
     eventually("the task on all", async || {
         let applied: Vec<_> = {
@@ -436,6 +441,12 @@ async fn tasks_are_read_from_a_coordinator_that_was_left_alone_and_says_so() {
         Some("1")
     );
     assert_eq!(stale.into_inner().uid, uid);
+    // It may have missed the newest tasks, so it must not deny one.
+    let unknown = alone
+        .catalog()
+        .get_task(v1::GetTaskRequest { uid: 99 })
+        .await;
+    refused(unknown, Code::Unavailable, &["no leader to ask"]);
     let status = alone.status().await.expect("it answers");
     assert_eq!((status.has_quorum, status.leader), (false, 0));
 }

@@ -46,7 +46,7 @@ pub async fn add_node(
     let node = NodeSpec {
         url,
         group,
-        zone: request.zone,
+        zone: request.zone.filter(|zone| !zone.is_empty()),
         weight,
         version,
     };
