@@ -273,7 +273,10 @@ async fn a_copy_being_made_that_has_more_than_the_only_one_in_use_is_no_reason_t
         .expect("accepted");
     let target = cluster.add_node();
     let migration = cluster.begin_move(ShardId(0), target);
-    let epoch = cluster.coordinator.advance(migration, Event::TargetClean);
+    for event in [Event::TargetClean, Event::Copied, Event::CaughtUp] {
+        cluster.coordinator.advance(migration, event);
+    }
+    let epoch = cluster.coordinator.advance(migration, Event::FenceDrained);
     let by = std::time::Instant::now() + LONG;
     assert!(proxy.control.wait_epoch(epoch, by).await);
     let before = proxy.control.proxy_id();
