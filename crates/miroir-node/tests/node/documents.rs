@@ -330,6 +330,12 @@ async fn documents_are_deleted_by_id_by_filter_and_all_at_once() {
     api.get("/indexes/movies/documents/5")
         .await
         .error(404, "document_not_found");
+}
+
+#[tokio::test]
+async fn deleting_from_an_index_that_is_not_there_fails() {
+    let node = TestNode::start().await;
+    let api = &node.api;
     let gone = api.delete("/indexes/nowhere/documents/1").await;
     assert_eq!(
         api.failed(gone, "index_not_found").await,
