@@ -1,8 +1,8 @@
 //! Miroir's command line, over gRPC.
 //!
 //! A command asks the coordinators ([`connect`]), turns the answer into a document of its own
-//! ([`view`]) and prints that as a table or as JSON ([`output`]). Nothing else knows protobuf, and
-//! the JSON does not change when the protocol does.
+//! ([`view`]) and prints that as a table or as JSON ([`output`]). What is printed is no protobuf:
+//! scripts go on working when the protocol changes.
 
 pub mod args;
 mod commands;
