@@ -27,12 +27,20 @@ const PHASES: [(Phase, &str); 9] = [
     (Phase::Cleaning, "migration-Cleaning"),
 ];
 
+/// One cluster at a time: two at once would starve each other on a small machine.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn options() -> Options {
-    Options { nodes: 1, shards: 64, ..Trial::options(PROGRAM) }
+    Options {
+        nodes: 1,
+        shards: 64,
+        ..Trial::options(PROGRAM)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_is_killed_in_every_phase() -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
     let mut trial = Trial::start(options()).await?;
     let outcome = in_every_phase(&mut trial, Kill::Leaders).await;
     trial.end(outcome).await
@@ -40,6 +48,7 @@ async fn the_leader_is_killed_in_every_phase() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_coordinators_are_killed_in_every_phase() -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
     let mut trial = Trial::start(options()).await?;
     let outcome = in_every_phase(&mut trial, Kill::All).await;
     trial.end(outcome).await
@@ -57,13 +66,23 @@ async fn in_every_phase(trial: &mut Trial, kill: Kill) -> anyhow::Result<()> {
     let reference = Reference::start(&trial.cluster.layout.options).await?;
     for (number, (phase, failpoint)) in (0..).zip(PHASES) {
         println!("{}", phase.as_str_name());
-        trial.restart_coordinators(&format!("{failpoint}=pause")).await?;
+        trial
+            .restart_coordinators(&format!("{failpoint}=pause"))
+            .await?;
         let (_, operation) = trial.cluster.add_node(1).await?;
-        let workload = Workload::start(&trial.client, Arc::clone(&trial.oracle), &trial.corpus, number);
+        let workload = Workload::start(
+            &trial.client,
+            Arc::clone(&trial.oracle),
+            &trial.corpus,
+            number,
+        );
         trial.wait_for_phase(operation, phase).await?;
         // Behind a fence writes wait; everywhere else they go on while the migrations stand still.
         if phase != Phase::Fenced {
-            trial.client.wait_for_tasks(std::time::Duration::from_secs(60)).await?;
+            trial
+                .client
+                .wait_for_tasks(std::time::Duration::from_secs(60))
+                .await?;
         }
         match kill {
             Kill::Leaders => trial.kill_leaders_until_clean().await?,
@@ -71,7 +90,12 @@ async fn in_every_phase(trial: &mut Trial, kill: Kill) -> anyhow::Result<()> {
         }
         trial.wait_until_moved(operation).await?;
         let written = workload.stop().await;
-        ensure!(written.failures.is_empty(), "{}: {:#?}", phase.as_str_name(), written.failures);
+        ensure!(
+            written.failures.is_empty(),
+            "{}: {:#?}",
+            phase.as_str_name(),
+            written.failures
+        );
         ensure!(written.acknowledged > 0, "nothing was written");
         trial.check().await?;
         reference.hold(&trial.corpus, &trial.oracle).await?;
@@ -83,7 +107,12 @@ async fn in_every_phase(trial: &mut Trial, kill: Kill) -> anyhow::Result<()> {
 /// At every phase totals and facets are those of one node, while nothing is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_are_exact_in_every_phase() -> anyhow::Result<()> {
-    let mut trial = Trial::start(Options { coordinators: 1, ..options() }).await?;
+    let _alone = ALONE.lock().await;
+    let mut trial = Trial::start(Options {
+        coordinators: 1,
+        ..options()
+    })
+    .await?;
     let outcome = exact_in_every_phase(&mut trial).await;
     trial.end(outcome).await
 }
@@ -94,7 +123,9 @@ async fn exact_in_every_phase(trial: &mut Trial) -> anyhow::Result<()> {
     compare_searches(&trial.client, &reference).await?;
     for (phase, failpoint) in PHASES {
         println!("{}", phase.as_str_name());
-        trial.restart_coordinators(&format!("{failpoint}=pause")).await?;
+        trial
+            .restart_coordinators(&format!("{failpoint}=pause"))
+            .await?;
         let (_, operation) = trial.cluster.add_node(1).await?;
         trial.wait_for_phase(operation, phase).await?;
         compare_searches(&trial.client, &reference).await?;

@@ -14,8 +14,13 @@ fn task(kind: TaskKind, details: Value) -> NewTask {
     }
 }
 
-/// The same task, known to fail with `error` before any node sees it.
-pub(super) fn failed(task: NewTask, error: &ApiError) -> NewTask {
+/// The same task, known to fail with `error` before any node sees it: it counts nothing.
+pub(super) fn failed(mut task: NewTask, error: &ApiError) -> NewTask {
+    for counted in ["indexedDocuments", "deletedDocuments"] {
+        if let Some(count) = task.details.get_mut(counted) {
+            *count = json!(0);
+        }
+    }
     NewTask {
         failure: Some(json!(error)),
         ..task
