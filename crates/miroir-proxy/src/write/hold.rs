@@ -65,7 +65,7 @@ mod tests {
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
         drop(most);
-        waiting.await.expect("room again");
+        drop(waiting.await.expect("room again"));
     }
 
     #[tokio::test]
