@@ -117,7 +117,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             }
             let began = Instant::now();
             self.unless_moved_on(record, a.drain()).await?;
-            let queue_is_short = began.elapsed() <= self.patience() / 2;
+            let queue_is_short = began.elapsed() <= self.patience();
             self.rounds += 1;
             let few = self.pending.len() <= FEW;
             self.copy_pending(record, (&a, &c)).await?;

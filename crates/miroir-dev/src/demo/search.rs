@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Client, Corpus, INDEX};
 
 /// A client's pause between two searches.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Periods of the demo: before, during and after the move.
 pub const PERIODS: usize = 3;
@@ -139,12 +139,12 @@ impl Searcher {
     /// Mostly what a user would ask; now and then everything of the quiet section.
     fn query(&self, turn: u64) -> Value {
         let filter = format!("section = \"{}\"", self.section);
-        match turn % 4 {
+        match turn % 16 {
             0 => {
                 json!({"q": "", "filter": filter, "facets": ["section"], "page": 1, "hitsPerPage": 1_000})
             }
-            1 => json!({"q": "library", "limit": 20}),
-            2 => {
+            1 | 4 | 7 | 10 | 13 => json!({"q": "library", "limit": 20}),
+            2 | 5 | 8 | 11 | 14 => {
                 json!({"q": "tool for images", "limit": 20, "sort": ["installed_size:desc"], "facets": ["priority"]})
             }
             _ => {

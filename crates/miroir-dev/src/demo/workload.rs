@@ -16,10 +16,10 @@ use super::oracle::Fields;
 use super::{Client, Corpus, INDEX, Oracle};
 
 /// Clients that write at the same time.
-const WRITERS: usize = 4;
+const WRITERS: usize = 2;
 
 /// A client's pause between two writes: the demo shows a busy cluster, not an overloaded one.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the writing clients saw.
 #[derive(Debug, Clone, Default)]
