@@ -281,43 +281,42 @@ impl Attempt<'_> {
         Ok(chosen.into_iter().map(share).collect())
     }
 
-    /// What to ask once more of nodes that did not have the index, after all others have answered.
+    /// What to ask, after all others have answered, in place of pieces whose node did not have the
+    /// index: other copies at once, and where there are none, the same node again.
     ///
     /// A node gets an index a moment after others do. If it was never told of it, it holds no
     /// document of it: then there is nothing to ask. Otherwise it will have it soon, or it lost it.
+    /// The index is not found when every copy has said so.
     fn ask_again(&mut self, nothing_yet: bool, begun: Instant) -> Result<Vec<Piece>, HttpError> {
-        let absent = std::mem::take(&mut self.absent);
-        if absent.is_empty() {
-            return Ok(Vec::new());
-        }
-        if nothing_yet {
-            return self.ask_others(absent);
+        let others = self.elsewhere()?;
+        if !others.is_empty() || self.absent.is_empty() {
+            return Ok(others);
         }
         let route = &self.scope.route;
-        let was_told = |node: &NodeId| {
-            route
-                .node_settings
-                .get(node)
-                .is_some_and(|version| *version > 0)
-        };
-        let expected: Vec<Piece> = absent
-            .into_iter()
-            .filter(|piece| was_told(&piece.node))
-            .collect();
+        let absent = std::mem::take(&mut self.absent);
+        let shards = absent.iter().flat_map(|piece| piece.shards.clone());
+        if nothing_yet {
+            return Err(if self.failed.values().all(|why| why == LACKS_INDEX) {
+                HttpError::index_not_found(route.uid.as_str())
+            } else {
+                self.unavailable(&shards.collect())
+            });
+        }
+        let settings_of = |node: &NodeId| route.node_settings.get(node).copied().unwrap_or(0);
+        let expected = absent.iter().filter(|piece| settings_of(&piece.node) > 0);
+        let expected: Vec<Piece> = expected.cloned().collect();
         let now = Instant::now();
-        if now - begun < ABSENT_MAX && now < self.scope.deadline {
-            return Ok(expected);
+        if expected.is_empty() || (now - begun < ABSENT_MAX && now < self.scope.deadline) {
+            Ok(expected)
+        } else {
+            Err(self.unavailable(&shards.collect()))
         }
-        let mut pieces = Vec::new();
-        for piece in expected {
-            pieces.extend(self.replace(piece, LACKS_INDEX.to_owned())?);
-        }
-        Ok(pieces)
     }
 
-    /// What to ask of other copies, when no node has answered but that it does not have the index: each may have
-    /// lost it, or get it later than others. It is not found once every copy has said so.
-    fn ask_others(&mut self, absent: Vec<Piece>) -> Result<Vec<Piece>, HttpError> {
+    /// The absent pieces again from copies that were not tried, as far as there are any; the rest
+    /// stays absent.
+    fn elsewhere(&mut self) -> Result<Vec<Piece>, HttpError> {
+        let absent = std::mem::take(&mut self.absent);
         for piece in &absent {
             self.failed.insert(piece.node, LACKS_INDEX.to_owned());
         }
@@ -337,14 +336,7 @@ impl Attempt<'_> {
                 self.absent.push(piece);
             }
         }
-        if !pieces.is_empty() {
-            return Ok(pieces);
-        }
-        if self.failed.values().all(|why| why == LACKS_INDEX) {
-            return Err(HttpError::index_not_found(self.scope.route.uid.as_str()));
-        }
-        let shards = self.absent.iter().flat_map(|piece| piece.shards.clone());
-        Err(self.unavailable(&shards.collect()))
+        Ok(pieces)
     }
 
     fn unavailable(&self, shards: &BTreeSet<ShardId>) -> HttpError {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use miroir_proxy::http::routes::PROXY_STATS;
 use serde_json::json;
 
 use crate::search::{search_answer, titles};
@@ -283,6 +284,30 @@ async fn a_filter_that_the_client_got_wrong_is_the_clients_fault() {
 }
 
 #[tokio::test]
+async fn another_copy_of_a_lost_index_is_asked_at_once() {
+    let lost = |_: &Seen| error(404, "index_not_found", "Index `movies` not found.");
+    let a = FakeNode::start(lost).await;
+    let b = finds("b").await;
+    let c = finds("c").await;
+    let layout = Layout::new(&[a.address, b.address, c.address])
+        .shard(&[1, 2])
+        .shard(&[3]);
+    let proxy = Proxy::start(layout.build()).await;
+    for query in 0..8 {
+        let begun = Instant::now();
+        let body = json!({"q": format!("query {query}")});
+        let (status, body) = proxy.post(&path(), body).await;
+        assert_eq!((status, titles(&body).len()), (200, 2), "{body}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    assert!(!a.seen("/search").is_empty(), "never asked");
+}
+
+#[tokio::test]
 async fn a_node_that_gets_the_index_a_moment_later_is_waited_for() {
     let a = finds("a").await;
     let asked = AtomicUsize::new(0);
@@ -303,19 +328,15 @@ async fn a_node_that_gets_the_index_a_moment_later_is_waited_for() {
     assert_eq!(titles(&body).len(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn requests_under_way_are_finished_before_the_proxy_ends() {
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
+    let (release, held) = tokio::sync::watch::channel(false);
     let node = FakeNode::start(move |seen| {
-        if seen.path.contains("/search") {
-            // Blocks one of the runtime's threads; the test has others.
-            held.lock()
-                .expect("no panic")
-                .recv_timeout(Duration::from_secs(10))
-                .expect("released");
+        let found = search_answer(seen, &[("a", 1)]);
+        match seen.path.contains("/search") {
+            true => Answer::Once(held.clone(), Box::new(found)),
+            false => found,
         }
-        search_answer(seen, &[("a", 1)])
     })
     .await;
     let proxy = Proxy::start(Layout::new(&[node.address]).shard(&[1]).build()).await;
@@ -323,24 +344,45 @@ async fn requests_under_way_are_finished_before_the_proxy_ends() {
         .request(reqwest::Method::POST, &path())
         .json(&json!({}));
     let asked = tokio::spawn(crate::support::answer(request));
-    let url = proxy.url.clone();
-    while proxy.get(miroir_proxy::http::routes::PROXY_STATS).await.1["requestsInFlight"] == 0 {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while proxy.get(PROXY_STATS).await.1["requestsInFlight"] != 1 {
+        assert!(Instant::now() < deadline, "the search does not arrive");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let address = proxy.url.trim_start_matches("http://").to_owned();
     let stopping = tokio::spawn(proxy.stop());
-    let refused = async {
-        while std::net::TcpStream::connect(url.trim_start_matches("http://")).is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), refused)
-        .await
-        .expect("no new connection is taken");
-    release.send(()).expect("the node waits");
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        assert!(Instant::now() < deadline, "new connections are taken still");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    release.send_replace(true);
     assert_eq!(
         asked.await.expect("no panic").0,
         200,
         "the request under way is answered"
     );
     stopping.await.expect("the proxy ends");
+}
+
+#[tokio::test]
+async fn a_busy_port_is_named() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bind");
+    let address = taken.local_addr().expect("address");
+    let config = miroir_proxy::config::Config {
+        http_addr: address,
+        ..Default::default()
+    };
+    let error = miroir_proxy::app::App::start(config)
+        .await
+        .err()
+        .expect("the port is taken");
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot listen on {address}: ")),
+        "{error}"
+    );
+    assert!(error.retryable());
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What a node does with a request.
@@ -19,6 +20,8 @@ pub enum Answer {
     Json(u16, Value),
     /// Nothing, ever.
     Hang,
+    /// Another answer, once the flag is true.
+    Once(watch::Receiver<bool>, Box<Answer>),
 }
 
 /// A request as it arrived.
@@ -121,11 +124,23 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
         .lock()
         .expect("no panic while locked")
         .push(seen);
-    match answer {
-        Answer::Json(status, body) => {
-            let status = StatusCode::from_u16(status).expect("a status");
-            (status, Body::from(body.to_string())).into_response()
+    perform(answer).await
+}
+
+async fn perform(mut answer: Answer) -> Response {
+    loop {
+        match answer {
+            Answer::Json(status, body) => {
+                let status = StatusCode::from_u16(status).expect("a status");
+                return (status, Body::from(body.to_string())).into_response();
+            }
+            Answer::Hang => std::future::pending().await,
+            Answer::Once(mut flag, then) => {
+                flag.wait_for(|set| *set)
+                    .await
+                    .expect("the test holds the flag");
+                answer = *then;
+            }
         }
-        Answer::Hang => std::future::pending().await,
     }
 }
