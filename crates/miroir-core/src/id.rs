@@ -112,7 +112,10 @@ mod tests {
     #[test]
     fn index_uids_follow_meilisearchs_rule() {
         for good in ["a", "movies", "Movies_2-x", "1", &"x".repeat(400)] {
-            assert_eq!(IndexUid::parse(good).map(|u| u.to_string()).as_deref(), Ok(good));
+            assert_eq!(
+                IndexUid::parse(good).map(|u| u.to_string()).as_deref(),
+                Ok(good)
+            );
         }
         for bad in ["", "a b", "a/b", "é", "a.b", &"x".repeat(401)] {
             assert_eq!(IndexUid::parse(bad), Err(InvalidIndexUid(bad.to_owned())));

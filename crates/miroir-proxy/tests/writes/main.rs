@@ -1,6 +1,9 @@
 //! The proxy's session and writes against a scripted coordinator and scripted nodes.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and takes all else alike")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it looks for, and takes all else alike"
+)]
 
 mod calls;
 mod catalog;
