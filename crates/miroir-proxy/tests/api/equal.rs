@@ -1,7 +1,11 @@
-//! Real nodes behind a real proxy answer as one node with all documents does.
+//! Real nodes behind a real proxy answer as one node with all documents does: embedded ones, or, when
+//! `MEILISEARCH_BIN` names a Meilisearch binary, that.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use miroir_core::cluster::ReplicaState::{Building, InSync, Stale};
@@ -12,6 +16,7 @@ use miroir_node::NodeConfig;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use crate::support::{INDEX, KEY, Layout, Proxy};
@@ -20,12 +25,18 @@ const SHARDS: u16 = 8;
 const CORPUS: &[u8] = include_bytes!("../../../miroir-dev/data/packages-sample.ndjson");
 const TASK_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A real node in this process. It ends with the value.
+/// A real node. It ends with the value.
 struct Node {
     address: SocketAddr,
     client: NodeClient,
-    _stop: oneshot::Sender<()>,
+    _running: Running,
     _data: TempDir,
+}
+
+/// What keeps a node alive.
+enum Running {
+    InProcess { _stop: oneshot::Sender<()> },
+    Process { _child: Child },
 }
 
 fn settings() -> Value {
@@ -42,7 +53,36 @@ impl Node {
         let data = TempDir::new().expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let mut config = NodeConfig::new(address, data.path().to_owned());
+        let running = match std::env::var_os("MEILISEARCH_BIN") {
+            None => Self::in_process(listener, data.path()),
+            Some(binary) => {
+                // Free until the process takes it; one that loses it ends, and is not reached.
+                drop(listener);
+                Self::process(&binary, address, data.path())
+            }
+        };
+        let http = http_client(Duration::from_secs(5)).expect("a client");
+        let url = format!("http://{address}");
+        let client = NodeClient::new(http, &url, Some(Secret::new(KEY))).expect("a URL");
+        let deadline = Instant::now() + TASK_DEADLINE;
+        while let Err(error) = client.health().await {
+            assert!(
+                Instant::now() < deadline,
+                "the node does not come up: {error}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self {
+            address,
+            client,
+            _running: running,
+            _data: data,
+        }
+    }
+
+    fn in_process(listener: TcpListener, data: &Path) -> Running {
+        let address = listener.local_addr().expect("address");
+        let mut config = NodeConfig::new(address, data.to_owned());
         config.master_key = Some(KEY.to_owned());
         config.max_indexing_threads = 1;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -50,15 +90,21 @@ impl Node {
             // Dropping the sender stops it too.
             let _ = stopped.await;
         }));
-        let http = http_client(Duration::from_secs(5)).expect("a client");
-        let url = format!("http://{address}");
-        let client = NodeClient::new(http, &url, Some(Secret::new(KEY))).expect("a URL");
-        Self {
-            address,
-            client,
-            _stop: stop,
-            _data: data,
-        }
+        Running::InProcess { _stop: stop }
+    }
+
+    fn process(binary: &OsStr, address: SocketAddr, data: &Path) -> Running {
+        let child = Command::new(binary)
+            .args(["--http-addr", &address.to_string(), "--master-key", KEY])
+            .args(["--no-analytics", "--log-level", "ERROR", "--db-path"])
+            .arg(data.join("db"))
+            .current_dir(data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("MEILISEARCH_BIN={binary:?} does not start: {error}"));
+        Running::Process { _child: child }
     }
 
     async fn load(&self, settings: &Value, ndjson: Vec<u8>) {
