@@ -1,6 +1,6 @@
 //! Writing documents.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{Uri, header};
 use axum::response::Response;
 use miroir_core::api_error::{ApiError, Code};
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::incoming::Incoming;
 use super::params::Params;
+use super::path::Path;
 use super::{Server, body, document_query, index_uid};
 use crate::error::HttpError;
 use crate::write::{AddDocuments, Mode, Operation};

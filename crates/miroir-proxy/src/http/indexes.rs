@@ -1,6 +1,6 @@
 //! Indexes: listed from the routing table, changed by tasks.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use miroir_core::api_error::{ApiError, Code};
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::incoming::Incoming;
 use super::params::Params;
+use super::path::Path;
 use super::{Server, body, index_uid, view};
 use crate::error::HttpError;
 use crate::write::Operation;

@@ -11,6 +11,7 @@ mod documents;
 mod incoming;
 mod indexes;
 mod params;
+mod path;
 mod reads;
 pub mod routes;
 mod service;

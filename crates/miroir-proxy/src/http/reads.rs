@@ -1,7 +1,7 @@
 //! Searching, reading documents, statistics.
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use miroir_core::search::SearchQuery;
 use serde_json::Value;
 
 use super::params::Params;
+use super::path::Path;
 use super::{Server, body, document_query};
 use crate::error::HttpError;
 use crate::read::{Caller, METADATA_HEADER};

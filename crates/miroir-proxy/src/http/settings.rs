@@ -1,6 +1,6 @@
 //! The settings object of an index.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use miroir_core::api_error::Code;
@@ -8,6 +8,7 @@ use miroir_core::request::{parse_json, wrong_type};
 use serde_json::Value;
 
 use super::incoming::Incoming;
+use super::path::Path;
 use super::{Server, body, index_uid};
 use crate::error::HttpError;
 use crate::write::Operation;

@@ -1,6 +1,6 @@
 //! Tasks: the coordinators keep them, in Meilisearch's shape.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::cluster::{TaskKind, TaskStatus};
@@ -11,6 +11,7 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, Time};
 
 use super::params::{Params, invalid, number_item};
+use super::path::Path;
 use super::{Server, view};
 use crate::catalog::TaskFilter;
 use crate::error::HttpError;

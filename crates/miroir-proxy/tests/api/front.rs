@@ -155,6 +155,7 @@ async fn wrong_methods_and_unknown_paths() {
         ("DELETE", "/multi-search", 405, "method_not_allowed"),
         ("GET", "/", 404, "not_found"),
         ("GET", "/nothing", 404, "not_found"),
+        ("GET", "/indexes/%FF/stats", 400, "bad_request"),
         ("GET", "/indexes/movies/nothing", 404, "not_found"),
     ];
     for (name, path, expected, code) in table {
