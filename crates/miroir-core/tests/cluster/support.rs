@@ -1,9 +1,13 @@
 //! A log that tests write commands to.
 
-use miroir_core::cluster::{ClusterState, Command, Index, NewIndex, NodeSpec, Outcome, Policy};
-use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, ProxyId};
+use miroir_core::cluster::{
+    ClusterState, Command, Index, NewIndex, NewTask, NodeSpec, Outcome, Policy, Rejection,
+    TaskKind, TaskPart, Write,
+};
+use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, ProxyId, ShardId, TaskUid};
 use miroir_core::migration::{Event, Phase};
 use miroir_core::planning::plan_operation;
+use serde_json::json;
 
 /// The proxy that writes every index.
 pub const WRITER: ProxyId = ProxyId(1);
@@ -183,4 +187,41 @@ impl Log {
             );
         }
     }
+}
+
+/// A write of one document.
+fn document_write(log: &Log, missed: Vec<(ShardId, NodeId)>) -> Write {
+    Write {
+        uid: uid("books"),
+        incarnation: log.index("books").incarnation,
+        task: NewTask {
+            kind: TaskKind::DocumentAdditionOrUpdate,
+            details: json!({"receivedDocuments": 1}),
+            custom_metadata: None,
+            failure: None,
+        },
+        parts: vec![TaskPart {
+            node: NodeId(1),
+            node_task: 7,
+            counts: true,
+        }],
+        missed,
+    }
+}
+
+/// Registers a write that some copies missed.
+pub fn register(
+    log: &mut Log,
+    proxy: ProxyId,
+    missed: Vec<(ShardId, NodeId)>,
+) -> Result<TaskUid, Rejection> {
+    let write = document_write(log, missed);
+    let outcome = log.apply(&Command::RegisterWrites {
+        proxy,
+        writes: vec![write],
+    });
+    let Outcome::WritesRegistered(mut results) = outcome else {
+        panic!("{outcome:?}")
+    };
+    results.remove(0)
 }
