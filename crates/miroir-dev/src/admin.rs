@@ -87,6 +87,33 @@ impl Admin {
         Err(last.context("no coordinator could be asked"))
     }
 
+    /// Asks the coordinator that leads, as it says itself: another may not have heard yet of what was just done.
+    async fn call_leader<T, F>(&self, call: impl Fn(Client) -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + CALL_WITHIN;
+        let mut last = anyhow!("no coordinator leads");
+        while Instant::now() < deadline {
+            for client in &self.clients {
+                let status = client.clone().status(v1::StatusRequest {}).await;
+                let leads = |s: &v1::StatusReply| s.has_quorum && s.leader == s.coordinator;
+                if !status.is_ok_and(|status| leads(status.get_ref())) {
+                    continue;
+                }
+                match call(client.clone()).await {
+                    Ok(answer) => return Ok(answer.into_inner()),
+                    Err(status) if may_be_elsewhere(&status) => {
+                        last = anyhow!("{}", status.message())
+                    }
+                    Err(status) => bail!("{}", status.message()),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(last.context("the leader could not be asked"))
+    }
+
     /// Initialises the cluster if nobody has.
     ///
     /// # Errors
@@ -179,8 +206,9 @@ impl Admin {
     /// # Errors
     /// When no coordinator answers.
     pub async fn nodes(&self) -> anyhow::Result<Vec<v1::Node>> {
-        let reply =
-            self.call(|mut client| async move { client.list_nodes(v1::ListNodesRequest {}).await });
+        let reply = self.call_leader(|mut client| async move {
+            client.list_nodes(v1::ListNodesRequest {}).await
+        });
         Ok(reply.await?.nodes)
     }
 
@@ -189,18 +217,10 @@ impl Admin {
     /// # Errors
     /// When no coordinator answers.
     pub async fn proxies(&self) -> anyhow::Result<Vec<v1::Proxy>> {
-        let status = self.status().await?;
-        let leader = u16::try_from(status.leader)?;
-        let client = self
-            .clients
-            .get(usize::from(leader).wrapping_sub(1))
-            .context("no coordinator leads")?;
-        Ok(client
-            .clone()
-            .list_proxies(v1::ListProxiesRequest {})
-            .await?
-            .into_inner()
-            .proxies)
+        let reply = self.call_leader(|mut client| async move {
+            client.list_proxies(v1::ListProxiesRequest {}).await
+        });
+        Ok(reply.await?.proxies)
     }
 
     /// An index with its shard map.
@@ -208,7 +228,7 @@ impl Admin {
     /// # Errors
     /// When there is none of that uid.
     pub async fn index(&self, uid: &str) -> anyhow::Result<v1::IndexDetail> {
-        self.call(|mut client| async move {
+        self.call_leader(|mut client| async move {
             client
                 .get_index(v1::GetIndexRequest {
                     uid: uid.to_owned(),
@@ -223,7 +243,7 @@ impl Admin {
     /// # Errors
     /// When no coordinator answers.
     pub async fn operations(&self) -> anyhow::Result<Vec<v1::Operation>> {
-        let reply = self.call(|mut client| async move {
+        let reply = self.call_leader(|mut client| async move {
             client.list_operations(v1::ListOperationsRequest {}).await
         });
         Ok(reply.await?.operations)
@@ -238,7 +258,7 @@ impl Admin {
             operation: Some(operation),
             unfinished_only: false,
         };
-        self.call(|mut client| async move { client.list_migrations(request).await })
+        self.call_leader(|mut client| async move { client.list_migrations(request).await })
             .await
     }
 
