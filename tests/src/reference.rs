@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use miroir_dev::cluster::Options;
+use miroir_dev::cluster::{Options, Port};
 use miroir_dev::demo::{Client, Corpus, INDEX, Oracle};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ pub struct Reference {
     client: Client,
     /// Killed with this value.
     _process: Child,
+    _port: Port,
     _dir: TempDir,
 }
 
@@ -31,9 +32,8 @@ impl Reference {
     /// When it does not come up.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?
-            .local_addr()?
-            .port();
+        let held = Port::take()?;
+        let port = held.number();
         let mut command = match &options.node_bin {
             Some(binary) => Command::new(binary),
             None => {
@@ -68,6 +68,7 @@ impl Reference {
         Ok(Self {
             client,
             _process: process,
+            _port: held,
             _dir: dir,
         })
     }

@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::Role;
+use super::{Port, Role};
 
 /// Which ports to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,8 @@ pub struct Layout {
     /// Where everything is kept.
     pub data_dir: PathBuf,
     saved: Saved,
+    /// Ports that are this cluster's also while their processes are down; none for those that were asked for by number.
+    held: Vec<Arc<Port>>,
 }
 
 const SAVED: &str = "cluster.json";
@@ -102,10 +105,13 @@ impl Layout {
     pub fn open_or_create(options: Options, data_dir: PathBuf) -> anyhow::Result<Self> {
         let data_dir = std::fs::canonicalize(&data_dir).unwrap_or(data_dir);
         let path = data_dir.join(SAVED);
+        let mut held = Vec::new();
         let saved = match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text)
                 .with_context(|| format!("{} is damaged", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_layout(&options)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                new_layout(&options, &mut held)?
+            }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
@@ -114,6 +120,7 @@ impl Layout {
             options,
             data_dir,
             saved,
+            held,
         };
         layout.check_same_size()?;
         layout.save()?;
@@ -215,7 +222,7 @@ impl Layout {
         let node = self.nodes();
         let port = match self.options.ports {
             Ports::From(_) => self.saved.ports.values().max().copied().unwrap_or(7700) + 1,
-            Ports::Free => free_port()?,
+            Ports::Free => take_port(&mut self.held)?,
         };
         self.saved.ports.insert(format!("node-{node}"), port);
         self.save()?;
@@ -357,7 +364,7 @@ fn names(options: &Options) -> Vec<String> {
     proxies.chain(api).chain(raft).chain(nodes).collect()
 }
 
-fn new_layout(options: &Options) -> anyhow::Result<Saved> {
+fn new_layout(options: &Options, held: &mut Vec<Arc<Port>>) -> anyhow::Result<Saved> {
     if u32::from(options.nodes) < options.groups * u32::from(options.replication_factor) {
         bail!(
             "{} nodes cannot hold {} copies of a shard in each of {} groups; give at least --nodes {}",
@@ -378,7 +385,7 @@ fn new_layout(options: &Options) -> anyhow::Result<Saved> {
                     .checked_add(n)
                     .context("--proxy-addr leaves too few ports after it")?
             }
-            Ports::Free => free_port()?,
+            Ports::Free => take_port(held)?,
         };
         ports.insert(name, port);
     }
@@ -396,10 +403,11 @@ fn new_layout(options: &Options) -> anyhow::Result<Saved> {
     })
 }
 
-/// A port that nothing listens on at this moment. The system does not hand out the same one again soon.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+fn take_port(held: &mut Vec<Arc<Port>>) -> anyhow::Result<u16> {
+    let port = Port::take()?;
+    let number = port.number();
+    held.push(Arc::new(port));
+    Ok(number)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod config;
 mod layout;
+mod ports;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use anyhow::{Context, bail};
 use tokio::time::Instant;
 
 pub use layout::{Layout, Options, Ports};
+pub use ports::Port;
 pub use process::{Process, Role};
 
 use crate::admin::Admin;
