@@ -287,6 +287,7 @@ impl Sequencer {
                 hold: self.shared.config.hold,
                 late_request: self.shared.config.late_request,
                 holds: Arc::clone(&self.shared.holds),
+                paced: Arc::clone(&self.shared.paced),
             };
             let mailbox = self.mailbox.clone();
             let report = move |report| {
