@@ -12,7 +12,7 @@ mod slots;
 mod step;
 mod writers;
 
-pub use drain::{blocking_drain, is_empty};
+pub use drain::{blocking_drain, is_empty, not_in_sync};
 pub use explain::{explain_shard, waits_for};
 pub use repair::plan_repair;
 pub use slots::grantable;

@@ -1,6 +1,6 @@
 //! Which copies of which indexes have to change, and how each change is made.
 
-use crate::cluster::{ClusterState, Index, PlannedMove, ShardPlacement};
+use crate::cluster::{ClusterState, Index, PlannedMove, Replica, ShardPlacement};
 use crate::id::{GroupId, NodeId, ShardId};
 use crate::migration::Kind;
 use crate::placement::{self, Candidate, Change, Scope};
@@ -38,8 +38,14 @@ impl Goal {
     }
 }
 
-/// The changes that bring an index to its goal, for shards that are not moving; `None` when there is no room at all.
-pub(super) fn changes_of(state: &ClusterState, index: &Index, goal: &Goal) -> Option<Vec<Change>> {
+/// The changes of interest among those that bring an index to its goal, for shards that are not moving; `None` when
+/// there is no room at all.
+pub(super) fn changes_of(
+    state: &ClusterState,
+    index: &Index,
+    goal: &Goal,
+    of_interest: impl Fn(&Change) -> bool,
+) -> Option<Vec<Change>> {
     let scope = Scope {
         index: index.uid.as_str(),
         group: goal.group,
@@ -55,7 +61,7 @@ pub(super) fn changes_of(state: &ClusterState, index: &Index, goal: &Goal) -> Op
     };
     let mut changes: Vec<Change> = planned
         .into_iter()
-        .filter(|change| resting(change.shard) && !stays(change))
+        .filter(|change| resting(change.shard) && !stays(change) && of_interest(change))
         .collect();
     // A shard has one migration at a time; its next one is planned when this one is done.
     changes.dedup_by_key(|change| change.shard);
@@ -103,15 +109,30 @@ pub(super) fn source_of(
     preferred: Option<NodeId>,
     group: GroupId,
 ) -> Option<NodeId> {
-    let readable: Vec<_> = shard.readable().collect();
-    if let Some(copy) = readable.iter().find(|r| Some(r.node) == preferred) {
-        return Some(copy.node);
+    let keeps = shard.readable().find(|r| Some(r.node) == preferred);
+    match keeps {
+        Some(copy) => Some(copy.node),
+        None => turn(shard.readable().collect(), id, group),
     }
-    let near: Vec<_> = readable.iter().filter(|r| r.group == group).collect();
+}
+
+/// A copy to take documents from that is not on a node.
+pub(super) fn other_source(
+    shard: &ShardPlacement,
+    id: ShardId,
+    avoided: NodeId,
+    group: GroupId,
+) -> Option<NodeId> {
+    let usable = shard.readable().filter(|r| r.node != avoided);
+    turn(usable.collect(), id, group)
+}
+
+fn turn(usable: Vec<&Replica>, id: ShardId, group: GroupId) -> Option<NodeId> {
+    let near: Vec<_> = usable.iter().filter(|r| r.group == group).collect();
     let turn = usize::from(id.0);
-    match (near.len(), readable.len()) {
+    match (near.len(), usable.len()) {
         (0, 0) => None,
-        (0, all) => readable.get(turn % all).map(|r| r.node),
+        (0, all) => usable.get(turn % all).map(|r| r.node),
         (some, _) => near.get(turn % some).map(|r| r.node),
     }
 }

@@ -5,6 +5,7 @@ use crate::cluster::{
 };
 use crate::id::{GroupId, NodeId, ShardId};
 use crate::migration::Kind;
+use crate::placement::Change;
 
 use super::moves::{Goal, as_move, changes_of, source_of};
 
@@ -81,10 +82,11 @@ fn gaps(state: &ClusterState, planned: &[PlannedMove]) -> Vec<PlannedMove> {
                     .chain(&moves)
                     .any(|one| one.uid == index.uid && one.shard == shard)
             };
-            let added = changes_of(state, index, &goal).unwrap_or_default();
+            let missing = |change: &Change| change.from.is_none();
+            let added = changes_of(state, index, &goal, missing).unwrap_or_default();
             let new: Vec<_> = added
                 .into_iter()
-                .filter(|change| change.from.is_none() && !taken(change.shard))
+                .filter(|change| !taken(change.shard))
                 .filter_map(|change| as_move(index, group.id, change))
                 .collect();
             moves.extend(new);

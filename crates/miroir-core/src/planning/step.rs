@@ -6,8 +6,8 @@ use crate::cluster::{
 use crate::id::{Epoch, GroupId, NodeId, OperationId};
 use crate::placement::Change;
 
-use super::drain::is_empty;
-use super::moves::{Goal, as_move, changes_of};
+use super::drain::{is_empty, not_in_sync};
+use super::moves::{Goal, as_move, changes_of, other_source};
 
 /// Moves of one plan: it must fit into one command of the log. The rest is planned when these are done.
 pub const MOVES_MAX: usize = 512;
@@ -26,24 +26,33 @@ pub enum Step {
 }
 
 /// The oldest operation that is not paused and whose moves are done, with what it needs next. Operations take
-/// turns: those after it wait.
+/// turns: those after one with moves under way wait. One that nobody can help now lets the next go first.
 #[must_use]
 pub fn next_step(state: &ClusterState) -> Option<(OperationId, Step)> {
-    let mut waiting = state
-        .operations
-        .values()
-        .filter(|o| !o.state.is_final() && !o.paused && !o.kind.is_planned_once());
-    let first = waiting.find(|o| o.state != OperationState::Cancelling)?;
     let under_way = |id| {
         state
             .migrations
             .get(id)
             .is_some_and(|record| !record.phase.is_final())
     };
-    if first.migrations.iter().any(under_way) {
-        return None;
+    let waiting = state.operations.values().filter(|o| {
+        matches!(o.state, OperationState::Accepted | OperationState::Running)
+            && !o.paused
+            && !o.kind.is_planned_once()
+    });
+    let mut stuck = None;
+    for operation in waiting {
+        if operation.migrations.iter().any(under_way) {
+            return None;
+        }
+        match step_of(state, operation) {
+            Step::Wait => stuck = stuck.or(Some((operation.id, Step::Wait))),
+            step @ (Step::Move(_) | Step::Complete | Step::CompleteAfterReads(_)) => {
+                return Some((operation.id, step));
+            }
+        }
     }
-    Some((first.id, step_of(state, first)))
+    stuck
 }
 
 /// The moves that [`next_step`] asks for; none to end the operation. `None` when there is nothing to propose.
@@ -61,12 +70,17 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
     match &operation.kind {
         OperationKind::AddNode { node } => {
             let group = state.nodes.get(node).map(|node| node.group);
-            group.map_or(Step::Complete, |group| {
+            let stays = |group: &GroupId| state.groups.get(group).is_some_and(|g| g.state.stays());
+            group.filter(stays).map_or(Step::Complete, |group| {
                 settle(state, operation, &[group], |_| true, |_| true)
             })
         }
         OperationKind::AddGroup { group } => {
-            settle(state, operation, &[*group], |_| true, |_| true)
+            match settle(state, operation, &[*group], |_| true, |_| true) {
+                // A shard that is given up, or stale, or moved by another operation keeps it from being searched.
+                Step::Complete if not_in_sync(state, *group).is_some() => Step::Wait,
+                step => step,
+            }
         }
         OperationKind::DrainNode { node } => drain(state, operation, *node),
         OperationKind::RemoveNode { node, group, .. } => {
@@ -127,7 +141,7 @@ fn gather(
     let (mut moves, mut stuck) = (Vec::new(), false);
     for goal in goals {
         for index in state.indexes.values().filter(|index| meant(index)) {
-            let Some(changes) = changes_of(state, index, goal) else {
+            let Some(changes) = changes_of(state, index, goal, &of_interest) else {
                 stuck = true;
                 continue;
             };
@@ -136,7 +150,7 @@ fn gather(
                 operation.excused.contains(&key)
             };
             for change in changes {
-                if !of_interest(&change) || excused(&change) {
+                if excused(&change) {
                     continue;
                 }
                 match as_move(index, goal.group, change) {
@@ -178,10 +192,30 @@ fn replace(state: &ClusterState, operation: &Operation, node: NodeId) -> Step {
     let goal = Goal::of(state, group).without(node);
     let roomy = |index: &Index| goal.candidates.len() >= usize::from(index.replication_factor);
     let leaves = |change: &Change| change.from == Some(node) && change.to.is_some();
-    let step = gather(state, operation, std::slice::from_ref(&goal), roomy, leaves);
-    if step == Step::Wait {
+    match gather(state, operation, std::slice::from_ref(&goal), roomy, leaves) {
+        Step::Move(moves) => {
+            let moves: Vec<_> = moves
+                .into_iter()
+                .filter_map(|one| from_elsewhere(state, node, one))
+                .collect();
+            if moves.is_empty() {
+                Step::Complete
+            } else {
+                Step::Move(moves)
+            }
+        }
         // What cannot be built now is tried again by another operation, if the node stays away.
-        return Step::Complete;
+        Step::Wait | Step::Complete => Step::Complete,
+        step @ Step::CompleteAfterReads(_) => step,
     }
-    step
+}
+
+/// The same move with a copy to read from that is not on the lost node; `None` when there is no other.
+fn from_elsewhere(state: &ClusterState, lost: NodeId, one: PlannedMove) -> Option<PlannedMove> {
+    if one.source != lost {
+        return Some(one);
+    }
+    let shard = state.indexes.get(&one.uid)?.shard(one.shard)?;
+    let source = other_source(shard, one.shard, lost, one.group)?;
+    Some(PlannedMove { source, ..one })
 }
