@@ -107,8 +107,8 @@ impl Cluster {
         let url = self.layout.node_url(node);
         self.wait_for_http(Role::Node(node), &format!("{url}/health"))
             .await?;
-        let added = self.admin.add_node(&url, group).await?;
-        Ok((node, added.operation))
+        let (_, operation) = self.admin.add_node(&url, group).await?;
+        Ok((node, operation))
     }
 
     async fn initialise(&mut self) -> anyhow::Result<()> {
