@@ -3,7 +3,7 @@
 use super::{Applied, At};
 use crate::cluster::{ClusterState, NodeIndex, Outcome, ReplicaState};
 use crate::id::{Incarnation, IndexUid, NodeId};
-use crate::migration::{Event, Phase};
+use crate::migration::{Event, Kind, Phase};
 
 impl ClusterState {
     /// Remembers when a node created an index. The first answer counts; a later one is compared with it.
@@ -54,6 +54,16 @@ impl ClusterState {
     /// Migrations that were building a copy of the index on the node begin from nothing. Where reads have moved to
     /// that copy they go back, if the other got every write; else it is repaired when the migration is over.
     fn build_anew(&mut self, at: At, uid: &IndexUid, node: NodeId) {
+        // A copy that was to go stays: the one that was to stay is the one that is lost.
+        let dropped_beside: Vec<_> = self
+            .unfinished_migrations()
+            .filter(|m| m.index == *uid && m.source == node && m.kind == Kind::Drop)
+            .filter(|m| matches!(m.phase, Phase::CutOver | Phase::Holding))
+            .map(|m| m.id)
+            .collect();
+        for id in dropped_beside {
+            self.go_back(at, id, Event::ReverseAsked);
+        }
         let built_there: Vec<_> = self
             .unfinished_migrations()
             .filter(|m| m.index == *uid && m.target == node && m.kind.builds())
