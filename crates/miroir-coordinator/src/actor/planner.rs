@@ -91,6 +91,8 @@ impl<C: Cluster> Planner<C> {
 
     /// What should be proposed now. The commands of one answer do not depend on each other.
     fn next(&mut self) -> Vec<Command> {
+        let health = self.ctx.health.snapshot();
+        self.lost.look(&health, Instant::now());
         let live = self.ctx.sessions.live();
         let mut urgent = self.ctx.read(|state| {
             if state.cluster_id.is_none() {
@@ -145,8 +147,6 @@ impl<C: Cluster> Planner<C> {
 
     /// What nobody asked for: repairs, and copies of lost nodes. Held back while an operator wants that.
     fn unasked(&mut self) -> Option<Command> {
-        let health = self.ctx.health.snapshot();
-        self.lost.look(&health, Instant::now());
         if self.ctx.read(|state| state.hold.is_some()) {
             return None;
         }
