@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use miroir_dev::demo::{Searched, Watch, Workload, Written};
+use miroir_dev::demo::{Client, Searched, Watch, Workload, Written};
 
 use crate::Trial;
 
@@ -24,13 +24,19 @@ pub struct Seen {
 }
 
 impl Load {
-    /// Starts them.
+    /// Starts them; they use all proxies.
     #[must_use]
     pub fn start(trial: &Trial, seed: u64) -> Self {
+        Self::through(&trial.client, trial, seed)
+    }
+
+    /// Starts them; they use the proxies that this client knows.
+    #[must_use]
+    pub fn through(client: &Client, trial: &Trial, seed: u64) -> Self {
         let oracle = Arc::clone(&trial.oracle);
         Self {
-            workload: Workload::start(&trial.client, oracle, &trial.corpus, seed),
-            watch: Watch::start(&trial.client, &trial.corpus),
+            workload: Workload::start(client, oracle, &trial.corpus, seed),
+            watch: Watch::start(client, &trial.corpus),
         }
     }
 
@@ -41,12 +47,14 @@ impl Load {
     /// acknowledgement or a clean refusal, or a search that was wrong without saying so.
     pub async fn stop(self) -> anyhow::Result<Seen> {
         let (written, searched) = tokio::join!(self.workload.stop(), self.watch.stop());
+        let slowest = searched.latencies.iter().flatten().max();
         println!(
-            "    writes: {} acknowledged, {} refused, {} without answer; failed searches: {}",
+            "    writes: {} acknowledged, {} refused, {} without answer; searches: {} failed, slowest {:?}",
             written.acknowledged,
             written.refused,
             written.failures.len() as u64 - written.refused - written.wrong.len() as u64,
             searched.failures.len(),
+            slowest.copied().unwrap_or_default(),
         );
         ensure!(
             written.wrong.is_empty(),
