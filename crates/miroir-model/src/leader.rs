@@ -6,31 +6,33 @@ use crate::actions::Action;
 use crate::actor;
 use crate::bugs::Bugs;
 use crate::model::Bound;
-use crate::state::{Copy, Leader, Proxy, State};
+use crate::log::Table;
+use crate::state::{COPIES, Copy, Leader, Proxy, State};
 
 /// What may happen to the leader and to sessions now.
 pub fn actions(state: &State, bound: &Bound, out: &mut Vec<Action>) {
     for proxy in Proxy::ALL {
         let known = state.proxy(proxy);
-        let newest = known.table == state.log.table() && known.fresh;
-        if known.contact && !newest {
+        let newest = known.table == seen_by(state, proxy) && known.fresh;
+        if known.contact && !newest && follows(state, proxy) {
             out.push(Action::Follow(proxy));
         }
-        if known.contact && proxy != Proxy::Second && state.spent.losses < bound.losses {
+        let more = state.spent.losses < bound.losses && state.spent.faults() < bound.faults;
+        if known.contact && proxy != Proxy::Second && more {
             out.push(Action::Disconnect(proxy));
         }
         if !known.contact && !state.log.is_lost(proxy) {
             out.push(Action::Lose(proxy));
         }
-        if !known.contact && state.log.is_lost(proxy) && state.log.is_registered(proxy) {
-            out.push(Action::Forget(proxy));
-        }
+    }
+    if state.log.is_lost(Proxy::Reader) && state.log.is_registered(Proxy::Reader) {
+        out.push(Action::Forget(Proxy::Reader));
     }
     if state.log.table().writer.is_none() {
         let live = Proxy::WRITERS.into_iter().filter(|proxy| state.proxy(*proxy).contact);
         out.extend(live.map(Action::Assign));
     }
-    if state.spent.leaders < bound.leaders {
+    if state.spent.leaders < bound.leaders && state.spent.faults() < bound.faults {
         out.push(Action::LoseLeader);
     }
     if state.leader.late.is_some() {
@@ -38,12 +40,32 @@ pub fn actions(state: &State, bound: &Bound, out: &mut Vec<Action>) {
     }
 }
 
+/// The newest table, as far as a proxy's part in the model goes: what the reader makes nothing of is left out.
+fn seen_by(state: &State, proxy: Proxy) -> Table {
+    let table = state.log.table();
+    match proxy {
+        Proxy::First | Proxy::Second => table,
+        Proxy::Reader => Table {
+            readable: table.readable,
+            shown: table.shown,
+            ..state.proxy(Proxy::Reader).table
+        },
+    }
+}
+
+/// A proxy that neither writes nor believes to is not followed any further; modelled writers do not read.
+fn follows(state: &State, proxy: Proxy) -> bool {
+    let of = |table: Table| proxy == Proxy::Reader || table.writer == Some(proxy);
+    of(state.log.table()) || of(state.proxy(proxy).table)
+}
+
 /// A proxy goes over to the newest table. For the reader this means that no read by an older one is left.
 pub fn follow(state: &mut State, proxy: Proxy) {
-    let table = state.log.table();
+    let table = seen_by(state, proxy);
     let known = state.proxy_mut(proxy);
     known.table = table;
     known.fresh = true;
+    known.fallen = [false; COPIES];
 }
 
 /// A proxy crashes or is cut off. Its lease runs on until it is declared lost.

@@ -17,6 +17,9 @@ struct Args {
     /// Writes of clients.
     #[arg(long, default_value_t = 2)]
     writes: u8,
+    /// Everything that may go wrong, together.
+    #[arg(long, default_value_t = 1)]
+    faults: u8,
     /// Proxies lost.
     #[arg(long, default_value_t = 1)]
     losses: u8,
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         kind,
         docs: args.docs,
         writes: args.writes,
+        faults: args.faults,
         losses: args.losses,
         leaders: args.leaders,
         misses: args.misses,

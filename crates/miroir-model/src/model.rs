@@ -20,6 +20,8 @@ pub struct Bound {
     pub docs: u8,
     /// Writes of clients, each a put or a deletion of either document.
     pub writes: u8,
+    /// Everything that may go wrong, together.
+    pub faults: u8,
     /// Proxies that crash or are cut off: the first writer, or the reader.
     pub losses: u8,
     /// Leaders that are replaced.
@@ -34,6 +36,7 @@ impl Default for Bound {
             kind: Kind::Move,
             docs: 1,
             writes: 2,
+            faults: 1,
             losses: 1,
             leaders: 1,
             misses: 1,
@@ -60,6 +63,7 @@ impl Model for MoveModel {
             table: log.table(),
             fresh: false,
             contact: true,
+            fallen: [false; COPIES],
             unreported: 0,
             flights: Vec::new(),
         };

@@ -99,20 +99,16 @@ fn searches_are_right(state: &State) -> bool {
     !reads(state) || Copy::ALL.into_iter().all(right)
 }
 
-/// A copy that missed a write since the reader's table was made may show the state before it: the table that takes it
-/// out of use is committed before the write is acknowledged, but reaches the reader only when it does.
+/// A copy that was taken out of use since the reader's table was made may show an older state: the table that does it
+/// is committed first, but a write that the copy lacks is acknowledged without waiting for readers to hear of it.
 fn is_found_once(state: &State, doc: usize, (asked, chosen): (&[Docs], Option<Copy>)) -> bool {
     let mut found = asked.iter().filter_map(|docs| docs[doc]);
     let content = found.next();
     let once = found.next().is_none();
     let done = |told: &Told| told.acknowledged && !state.is_queued(told.number);
-    let current = match chosen.and_then(|copy| state.log.copy(copy)) {
-        Some(ReplicaState::InSync | ReplicaState::Mirror) => {
-            is_allowed(&state.told[doc], content, done)
-        }
-        Some(ReplicaState::Building | ReplicaState::Stale) | None => true,
-    };
-    once && current
+    let fallen = state.proxy(Proxy::Reader).fallen;
+    let late = chosen.is_some_and(|copy| fallen[copy.index()]);
+    once && (late || is_allowed(&state.told[doc], content, done))
 }
 
 fn reads(state: &State) -> bool {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use miroir_core::cluster::ReplicaState;
+
 use crate::actor::Actor;
 use crate::log::{Log, Table};
 
@@ -162,6 +164,8 @@ pub struct ProxyState {
     pub table: Table,
     /// Whether that table is of the present phase, or newer than it.
     pub fresh: bool,
+    /// Copies that were taken out of use since that table was made. Counted for the reader alone.
+    pub fallen: [bool; COPIES],
     /// Whether it hears the leader.
     pub contact: bool,
     /// Ids that it recorded and has not reported, one bit each.
@@ -207,6 +211,14 @@ pub struct Spent {
     pub misses: u8,
 }
 
+impl Spent {
+    /// Everything that went wrong.
+    #[must_use]
+    pub fn faults(self) -> u8 {
+        self.losses + self.leaders + self.misses
+    }
+}
+
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
@@ -250,20 +262,29 @@ impl State {
     }
 
     /// Changes the log and lets everybody notice: after a change of phase no table is of the present phase, and the
-    /// actor begins anew.
+    /// actor begins anew. Where no barrier will ask, tables count as fresh: what makes no difference makes no state.
     pub fn commit<T>(&mut self, change: impl FnOnce(&mut Log) -> T) -> T {
         let (step, writer) = (self.log.step(), self.log.table().writer);
         let answer = change(&mut self.log);
         if self.log.step() != step {
-            for proxy in &mut self.proxies {
-                proxy.fresh = false;
-                proxy.flights.iter_mut().for_each(|flight| flight.fresh = false);
+            let barrier = self.log.phase().row().barrier;
+            for by in Proxy::WRITERS {
+                let proxy = self.proxy_mut(by);
+                proxy.fresh = !barrier.covers_writes();
+                proxy.flights.iter_mut().for_each(|flight| flight.fresh = !barrier.covers_writes());
             }
-            self.leader.writes_acknowledged = false;
+            self.proxy_mut(Proxy::Reader).fresh = !barrier.covers_reads();
+            self.leader.writes_acknowledged = !barrier.covers_writes();
             self.leader.actor.restart();
         }
         if self.log.table().writer != writer {
             self.leader.writes_acknowledged = false;
+        }
+        for copy in Copy::ALL {
+            let state = self.log.copy(copy);
+            let out = matches!(state, Some(ReplicaState::Building | ReplicaState::Stale));
+            let reader = self.proxy_mut(Proxy::Reader);
+            reader.fallen[copy.index()] |= out && reader.table.readable[copy.index()];
         }
         answer
     }

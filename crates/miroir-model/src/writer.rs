@@ -1,6 +1,7 @@
 //! The writing proxies: lanes, registration, answers.
 
 use miroir_core::cluster::Rejection;
+use miroir_core::migration::Phase;
 
 use crate::actions::Action;
 use crate::bugs::Bugs;
@@ -25,7 +26,8 @@ pub fn actions(state: &State, bound: &Bound, out: &mut Vec<Action>) {
                 out.push(Action::Settle(by, n));
             }
         }
-        if proxy.contact && proxy.unreported != 0 {
+        // In other phases nobody asks before the barrier, and by then all is reported.
+        if proxy.contact && proxy.unreported != 0 && state.log.phase() == Phase::CatchingUp {
             out.push(Action::Report(by));
         }
         if may_acknowledge(state, by) {
@@ -39,7 +41,7 @@ fn lane_actions(state: &State, bound: &Bound, (by, n): (Proxy, usize), out: &mut
     for copy in Copy::ALL {
         let at = |flight: &Flight| flight.parts[copy.index()];
         let is_next = flights[..n].iter().all(|earlier| at(earlier) != Part::Waiting);
-        let faulty = state.spent.misses < bound.misses;
+        let faulty = state.spent.misses < bound.misses && state.spent.faults() < bound.faults;
         match at(&flights[n]) {
             Part::Waiting if is_next => {
                 out.push(Action::Arrive(by, n, copy));
