@@ -194,7 +194,11 @@ pub fn act(state: &mut State, bugs: Bugs) {
         At::DrainSource(then) => source_drained(state, bugs, then),
         At::Clearing => {
             let cleaned = state.log.phase() == Phase::Cleaning;
-            let event = if cleaned { Event::Cleaned } else { Event::TargetClean };
+            let event = if cleaned {
+                Event::Cleaned
+            } else {
+                Event::TargetClean
+            };
             go(state, At::Conclude(event));
         }
         At::Read(0) => copied(state, bugs),
@@ -319,7 +323,9 @@ fn source_drained(state: &mut State, bugs: Bugs, then: Then) {
 fn compared(state: &mut State, of_a: Docs, suspects: u8) {
     let of_c = state.node(Copy::C).docs;
     let differs = |doc: &usize| suspects & 1 << doc != 0 && of_a[*doc] != of_c[*doc];
-    let found = (0..DOCS).filter(differs).fold(0, |found, doc| found | 1 << doc);
+    let found = (0..DOCS)
+        .filter(differs)
+        .fold(0, |found, doc| found | 1 << doc);
     let at = match (state.log.phase(), found) {
         (Phase::Mirroring, 0) => At::Conclude(Event::Verified),
         (Phase::Mirroring, _) => At::Conclude(Event::Mismatch),
@@ -345,7 +351,11 @@ fn copied(state: &mut State, bugs: Bugs) {
             collect(state, bugs);
             let actor = &state.leader.actor;
             let all = actor.trusted.is_some() && actor.pending == 0;
-            let event = if all { Event::FenceDrained } else { Event::FenceOverrun };
+            let event = if all {
+                Event::FenceDrained
+            } else {
+                Event::FenceOverrun
+            };
             go(state, At::Conclude(event));
         }
     }

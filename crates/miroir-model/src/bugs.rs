@@ -1,7 +1,9 @@
 //! Ways to break the protocol, in the model only: each shows that the checker would find the mistake.
 
+use std::fmt;
+
 /// What the modelled parts do wrong. The default is nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bugs {
     /// The actor starts the work of a phase without its write barrier.
     pub start_without_write_barrier: bool,
@@ -27,6 +29,14 @@ pub struct Bugs {
     pub trust_later_comparison: bool,
 }
 
+impl fmt::Debug for Bugs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bugs = *self;
+        let made = bugs.by_name().into_iter().filter(|(_, made)| **made);
+        f.debug_set().entries(made.map(|(name, _)| name)).finish()
+    }
+}
+
 impl Bugs {
     /// Makes the mistake of that name.
     ///
@@ -43,11 +53,20 @@ impl Bugs {
 
     fn by_name(&mut self) -> [(&'static str, &mut bool); 10] {
         [
-            ("start_without_write_barrier", &mut self.start_without_write_barrier),
+            (
+                "start_without_write_barrier",
+                &mut self.start_without_write_barrier,
+            ),
             ("skip_read_barrier", &mut self.skip_read_barrier),
             ("copy_before_drain", &mut self.copy_before_drain),
-            ("forget_dirty_on_writer_change", &mut self.forget_dirty_on_writer_change),
-            ("forget_dirty_on_leader_change", &mut self.forget_dirty_on_leader_change),
+            (
+                "forget_dirty_on_writer_change",
+                &mut self.forget_dirty_on_writer_change,
+            ),
+            (
+                "forget_dirty_on_leader_change",
+                &mut self.forget_dirty_on_leader_change,
+            ),
             ("ack_before_eject", &mut self.ack_before_eject),
             ("skip_takeover_wait", &mut self.skip_takeover_wait),
             ("write_past_lease", &mut self.write_past_lease),

@@ -5,8 +5,8 @@ use miroir_core::migration::Event;
 use crate::actions::Action;
 use crate::actor;
 use crate::bugs::Bugs;
-use crate::model::Bound;
 use crate::log::Table;
+use crate::model::Bound;
 use crate::state::{COPIES, Copy, Leader, Proxy, State};
 
 /// What may happen to the leader and to sessions now.
@@ -29,7 +29,9 @@ pub fn actions(state: &State, bound: &Bound, out: &mut Vec<Action>) {
         out.push(Action::Forget(Proxy::Reader));
     }
     if state.log.table().writer.is_none() {
-        let live = Proxy::WRITERS.into_iter().filter(|proxy| state.proxy(*proxy).contact);
+        let live = Proxy::WRITERS
+            .into_iter()
+            .filter(|proxy| state.proxy(*proxy).contact);
         out.extend(live.map(Action::Assign));
     }
     if state.spent.leaders < bound.leaders && state.spent.faults() < bound.faults {

@@ -274,8 +274,12 @@ impl Log {
 
     fn commit(&mut self, command: &Command) -> Outcome {
         self.index += 1;
+        let epoch = self.state.epoch;
         let outcome = Arc::make_mut(&mut self.state).apply(self.index, 0, command);
-        self.refresh();
+        // Whatever changes a route changes the epoch.
+        if self.state.epoch != epoch {
+            self.refresh();
+        }
         outcome
     }
 
@@ -339,7 +343,9 @@ fn seen(state: &ClusterState, names: &Names) -> Table {
             .ok()?;
         Some(names.nodes.map(|node| {
             let share = shares.get(&node);
-            share.is_some_and(|share| share.shards.contains(&names.shard) || share.holds_nothing_else)
+            share.is_some_and(|share| {
+                share.shards.contains(&names.shard) || share.holds_nothing_else
+            })
         }))
     });
     Table {

@@ -60,7 +60,11 @@ fn main() -> ExitCode {
         misses: args.misses,
     };
     let began = Instant::now();
-    let checker = MoveModel { bound, bugs }.checker().threads(args.threads).spawn_bfs().join();
+    let checker = MoveModel { bound, bugs }
+        .checker()
+        .threads(args.threads)
+        .spawn_bfs()
+        .join();
     println!("{bound:?}");
     println!(
         "{} states, {} steps, longest way {}, {:.1} s",
@@ -74,10 +78,18 @@ fn main() -> ExitCode {
         let path = checker.discovery(property.name);
         let fails = property.expectation.discovery_is_failure() == path.is_some();
         wrong |= fails;
-        println!("{} {}", if fails { "FAILS" } else { "holds" }, property.name);
+        println!(
+            "{} {}",
+            if fails { "FAILS" } else { "holds" },
+            property.name
+        );
         if let (true, Some(path)) = (fails, path) {
             println!("{}", miroir_model::steps(path));
         }
     }
-    if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if wrong {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

@@ -6,9 +6,7 @@ use stateright::{Model, Property};
 use crate::actions::Action;
 use crate::bugs::Bugs;
 use crate::log::Log;
-use crate::state::{
-    COPIES, Copy, DOCS, Leader, Node, Part, ProxyState, Spent, State, Told,
-};
+use crate::state::{COPIES, Copy, DOCS, Leader, Node, Part, ProxyState, Spent, State, Told};
 use crate::{actor, leader, properties, writer};
 
 /// How much may happen. The space within it is searched completely.
@@ -94,7 +92,9 @@ impl Model for MoveModel {
         writer::actions(state, &self.bound, out);
         leader::actions(state, &self.bound, out);
         actor::actions(state, self.bugs, out);
-        let busy = Copy::ALL.into_iter().filter(|copy| !state.node(*copy).queue.is_empty());
+        let busy = Copy::ALL
+            .into_iter()
+            .filter(|copy| !state.node(*copy).queue.is_empty());
         out.extend(busy.map(Action::Process));
     }
 

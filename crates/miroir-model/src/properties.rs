@@ -24,39 +24,60 @@ pub const DONE: &str = "done means moved";
 #[must_use]
 pub fn all() -> Vec<Property<MoveModel>> {
     vec![
-        Property::always(ACKNOWLEDGED, |_, state: &State| acknowledged_writes_are_kept(state)),
+        Property::always(ACKNOWLEDGED, |_, state: &State| {
+            acknowledged_writes_are_kept(state)
+        }),
         Property::always(EQUAL, |_, state: &State| copies_in_sync_are_equal(state)),
         Property::always(READS, |_, state: &State| searches_are_right(state)),
-        Property::always(CLEANED, |_, state: &State| nobody_reads_what_was_given_up(state)),
+        Property::always(CLEANED, |_, state: &State| {
+            nobody_reads_what_was_given_up(state)
+        }),
         Property::always(ONE_WRITER, |_, state: &State| writers_do_not_overlap(state)),
         Property::always(DONE, |_, state: &State| done_means_moved(state)),
-        Property::sometimes("a move is done", |_, state: &State| state.log.phase() == Phase::Done),
-        Property::sometimes("a fence is lifted", |_, state: &State| happened(state, Event::FenceOverrun)),
-        Property::sometimes("a move goes back for a missed write or a lost writer", |_, state: &State| {
-            happened(state, Event::TargetBehind)
+        Property::sometimes("a move is done", |_, state: &State| {
+            state.log.phase() == Phase::Done
         }),
-        Property::sometimes("a move is done after its writer was lost", |_, state: &State| {
-            state.log.phase() == Phase::Done && state.log.is_lost(Proxy::First)
+        Property::sometimes("a fence is lifted", |_, state: &State| {
+            happened(state, Event::FenceOverrun)
         }),
-        Property::sometimes("a move is done after its leader was lost", |_, state: &State| {
-            state.log.phase() == Phase::Done && state.spent.leaders > 0
-        }),
+        Property::sometimes(
+            "a move goes back for a missed write or a lost writer",
+            |_, state: &State| happened(state, Event::TargetBehind),
+        ),
+        Property::sometimes(
+            "a move is done after its writer was lost",
+            |_, state: &State| state.log.phase() == Phase::Done && state.log.is_lost(Proxy::First),
+        ),
+        Property::sometimes(
+            "a move is done after its leader was lost",
+            |_, state: &State| state.log.phase() == Phase::Done && state.spent.leaders > 0,
+        ),
         Property::sometimes("a write is behind the move", |_, state: &State| {
             let mut told = state.told.iter().flatten();
-            state.log.phase() == Phase::Done && told.any(|told| told.acknowledged && told.number > 0)
+            state.log.phase() == Phase::Done
+                && told.any(|told| told.acknowledged && told.number > 0)
         }),
     ]
 }
 
 fn happened(state: &State, event: Event) -> bool {
-    state.log.history().iter().any(|change| change.event == event)
+    state
+        .log
+        .history()
+        .iter()
+        .any(|change| change.event == event)
 }
 
 /// Whether a document may be so: as the newest write left it that satisfies `counts`, or any later one.
 fn is_allowed(told: &[Told], content: Content, counts: impl Fn(&Told) -> bool) -> bool {
-    let newest = told.iter().filter(|told| counts(told)).map(|told| told.number).max();
+    let newest = told
+        .iter()
+        .filter(|told| counts(told))
+        .map(|told| told.number)
+        .max();
     let since = newest.unwrap_or_default();
-    told.iter().any(|told| told.number >= since && told.content == content)
+    told.iter()
+        .any(|told| told.number >= since && told.content == content)
 }
 
 fn keeps_acknowledged(state: &State, copy: Copy) -> bool {
@@ -66,12 +87,17 @@ fn keeps_acknowledged(state: &State, copy: Copy) -> bool {
 
 fn acknowledged_writes_are_kept(state: &State) -> bool {
     let in_sync = |copy: &Copy| state.log.copy(*copy) == Some(ReplicaState::InSync);
-    Copy::ALL.into_iter().filter(in_sync).all(|copy| keeps_acknowledged(state, copy))
+    Copy::ALL
+        .into_iter()
+        .filter(in_sync)
+        .all(|copy| keeps_acknowledged(state, copy))
 }
 
 /// A write that is under way may be on one copy only, and so may that of a writer whose lease has not run out yet.
 fn copies_in_sync_are_equal(state: &State) -> bool {
-    let both = Copy::ALL.into_iter().all(|copy| state.log.copy(copy) == Some(ReplicaState::InSync));
+    let both = Copy::ALL
+        .into_iter()
+        .all(|copy| state.log.copy(copy) == Some(ReplicaState::InSync));
     let quiet = Proxy::WRITERS.into_iter().all(|by| {
         let proxy = state.proxy(by);
         proxy.flights.is_empty() && (proxy.contact || state.log.is_lost(by))

@@ -271,7 +271,10 @@ impl State {
             for by in Proxy::WRITERS {
                 let proxy = self.proxy_mut(by);
                 proxy.fresh = !barrier.covers_writes();
-                proxy.flights.iter_mut().for_each(|flight| flight.fresh = !barrier.covers_writes());
+                proxy
+                    .flights
+                    .iter_mut()
+                    .for_each(|flight| flight.fresh = !barrier.covers_writes());
             }
             self.proxy_mut(Proxy::Reader).fresh = !barrier.covers_reads();
             self.leader.writes_acknowledged = !barrier.covers_writes();
@@ -298,14 +301,20 @@ impl State {
     #[must_use]
     pub fn is_queued(&self, number: u8) -> bool {
         let of_write = |task: &Task| matches!(task, Task::Write { number: n, .. } if *n == number);
-        self.nodes.iter().any(|node| node.queue.iter().any(of_write))
+        self.nodes
+            .iter()
+            .any(|node| node.queue.iter().any(of_write))
     }
 
     /// Forgets writes that a later one, which a client knows to be done, has replaced for good.
     pub fn prune(&mut self) {
         for doc in 0..DOCS {
             let done = |told: &Told| told.acknowledged && !self.is_queued(told.number);
-            let newest = self.told[doc].iter().filter(|told| done(told)).map(|told| told.number).max();
+            let newest = self.told[doc]
+                .iter()
+                .filter(|told| done(told))
+                .map(|told| told.number)
+                .max();
             if let Some(newest) = newest {
                 self.told[doc].retain(|told| told.number >= newest);
             }

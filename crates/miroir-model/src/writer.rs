@@ -40,7 +40,9 @@ fn lane_actions(state: &State, bound: &Bound, (by, n): (Proxy, usize), out: &mut
     let flights = &state.proxy(by).flights;
     for copy in Copy::ALL {
         let at = |flight: &Flight| flight.parts[copy.index()];
-        let is_next = flights[..n].iter().all(|earlier| at(earlier) != Part::Waiting);
+        let is_next = flights[..n]
+            .iter()
+            .all(|earlier| at(earlier) != Part::Waiting);
         let faulty = state.spent.misses < bound.misses && state.spent.faults() < bound.faults;
         match at(&flights[n]) {
             Part::Waiting if is_next => {
@@ -82,7 +84,10 @@ pub fn begin(state: &mut State, by: Proxy, (doc, put): (usize, bool)) {
         acknowledged: false,
     });
     let proxy = state.proxy_mut(by);
-    let parts = proxy.table.targets.map(|target| if target { Part::Waiting } else { Part::None });
+    let parts = proxy
+        .table
+        .targets
+        .map(|target| if target { Part::Waiting } else { Part::None });
     proxy.flights.push(Flight {
         number,
         doc,
@@ -127,7 +132,12 @@ pub fn settle(state: &mut State, bugs: Bugs, (by, n): (Proxy, usize)) {
     if has(Part::Took) {
         flight.settled = true;
     } else if has(Part::Doubtful) {
-        let differ = copies_differ(&proxy.flights[n], bugs, proxy.table.readable, proxy.table.targets);
+        let differ = copies_differ(
+            &proxy.flights[n],
+            bugs,
+            proxy.table.readable,
+            proxy.table.targets,
+        );
         proxy.flights.remove(n);
         if differ {
             resign(state, by);
@@ -140,9 +150,18 @@ pub fn settle(state: &mut State, bugs: Bugs, (by, n): (Proxy, usize)) {
 }
 
 /// Whether two copies that may be read differ if those that missed the write stay as they are.
-fn copies_differ(flight: &Flight, bugs: Bugs, readable: [bool; COPIES], targets: [bool; COPIES]) -> bool {
+fn copies_differ(
+    flight: &Flight,
+    bugs: Bugs,
+    readable: [bool; COPIES],
+    targets: [bool; COPIES],
+) -> bool {
     // A copy that takes writes may be read by the newest table, also where the writer does not know it yet.
-    let in_use = if bugs.trust_later_comparison { readable } else { targets };
+    let in_use = if bugs.trust_later_comparison {
+        readable
+    } else {
+        targets
+    };
     let is = |copy: usize, parts: &[Part]| in_use[copy] && parts.contains(&flight.parts[copy]);
     (0..COPIES).any(|one| {
         is(one, &[Part::Took, Part::Doubtful])
@@ -200,7 +219,9 @@ fn register_in_two(state: &mut State, (by, n): (Proxy, usize), missed: &[Copy]) 
 }
 
 fn acknowledge_write(state: &mut State, flight: &Flight) {
-    let told = state.told[flight.doc].iter_mut().find(|told| told.number == flight.number);
+    let told = state.told[flight.doc]
+        .iter_mut()
+        .find(|told| told.number == flight.number);
     if let Some(told) = told {
         told.acknowledged = true;
     }
