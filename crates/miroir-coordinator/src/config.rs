@@ -129,6 +129,8 @@ pub struct MigrationConfig {
     pub fence_budget_ms: u64,
     /// Time between two plans of repair, in milliseconds.
     pub repair_interval_ms: u64,
+    /// How long a node may be down before what it holds is built elsewhere, in milliseconds.
+    pub lost_after_ms: u64,
 }
 
 /// How tasks are followed on the nodes.
@@ -201,6 +203,7 @@ impl Default for MigrationConfig {
             copy_chunk_docs: 1_000,
             fence_budget_ms: 2_000,
             repair_interval_ms: 5_000,
+            lost_after_ms: 600_000,
         }
     }
 }

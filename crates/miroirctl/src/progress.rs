@@ -178,7 +178,9 @@ pub fn fraction(migration: &v1::Migration) -> f64 {
         v1::Phase::Fenced => 0.8,
         v1::Phase::Mirroring => 0.85,
         v1::Phase::CutOver => 0.9,
-        v1::Phase::Holding | v1::Phase::Cleaning => 0.95,
+        v1::Phase::Holding | v1::Phase::Cleaning | v1::Phase::Reversing | v1::Phase::Dropping => {
+            0.95
+        }
         v1::Phase::Done | v1::Phase::Cancelled => 1.0,
     }
 }

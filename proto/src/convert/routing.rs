@@ -28,6 +28,8 @@ impl From<Phase> for v1::Phase {
             Phase::Holding => Self::Holding,
             Phase::Cleaning => Self::Cleaning,
             Phase::Done => Self::Done,
+            Phase::Reversing => Self::Reversing,
+            Phase::Dropping => Self::Dropping,
             Phase::Cancelled => Self::Cancelled,
         }
     }
@@ -49,6 +51,8 @@ impl TryFrom<v1::Phase> for Phase {
             v1::Phase::Holding => Self::Holding,
             v1::Phase::Cleaning => Self::Cleaning,
             v1::Phase::Done => Self::Done,
+            v1::Phase::Reversing => Self::Reversing,
+            v1::Phase::Dropping => Self::Dropping,
             v1::Phase::Cancelled => Self::Cancelled,
         })
     }

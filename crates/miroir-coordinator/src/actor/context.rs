@@ -1,5 +1,6 @@
 //! What every leader-only actor is given.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::machine::Handle;
 use crate::migration::{MoveOptions, Mover, Nodes, Underway};
-use crate::nodes::{HealthBoard, NodePool};
+use crate::nodes::{HealthBoard, NodeHealth, NodePool, Reachability};
 use crate::session::Sessions;
 
 /// What every leader-only actor is given. Cheap to clone.
@@ -49,6 +50,7 @@ impl<C: Cluster> Context<C> {
         Fleet {
             cluster: self.cluster.clone(),
             pool: self.nodes.clone(),
+            health: self.health.clone(),
         }
     }
 
@@ -78,11 +80,24 @@ impl<C: Cluster> Context<C> {
 pub struct Fleet<C = Handle> {
     cluster: C,
     pool: NodePool,
+    health: HealthBoard,
 }
 
 impl<C: Cluster> Nodes for Fleet<C> {
     fn client(&self, node: NodeId) -> Option<NodeClient> {
         let node = self.cluster.read(|state| state.nodes.get(&node).cloned())?;
         self.pool.client(&node).ok()
+    }
+
+    async fn down(&self, node: NodeId) {
+        let mut health = self.health.watch();
+        let down = |health: &Arc<BTreeMap<NodeId, NodeHealth>>| {
+            let known = health.get(&node);
+            known.is_some_and(|known| known.reachability == Reachability::Down)
+        };
+        if health.wait_for(down).await.is_err() {
+            // Nobody looks any more: leadership has ended, and with it whoever waits here.
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -8,14 +8,16 @@ use std::time::Duration;
 use miroir_core::cluster::{ClusterState, Command, Outcome, PlannedMove};
 use miroir_core::id::NodeId;
 use miroir_core::migration::{Event, Phase};
-use miroir_core::planning;
+use miroir_core::planning::{self, Step};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::lost::LostNodes;
 use crate::cluster::Cluster;
 use crate::migration::failpoint;
 use crate::raft::ProposeError;
+use crate::session::Barriers;
 
 /// How often the state is looked at although nothing was heard of a change: repairs wait for time to pass.
 const TICK: Duration = Duration::from_secs(1);
@@ -31,8 +33,12 @@ const REPAIR_MOVES_MAX: usize = 256;
 /// # Errors
 /// When consensus has ended; nothing can be planned then.
 pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyhow::Result<()> {
+    let grace = Duration::from_millis(ctx.config.migration.lost_after_ms);
     let mut planner = Planner {
         last_repair: None,
+        waiting_since: None,
+        lost: LostNodes::new(grace),
+        barriers: Barriers::new(ctx.cluster.clone(), ctx.sessions.clone()),
         ctx,
     };
     match cancel.run_until_cancelled(planner.plan_for_ever()).await {
@@ -43,8 +49,13 @@ pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyh
 
 struct Planner<C> {
     ctx: Context<C>,
+    barriers: Barriers<C>,
     /// When the last repair was planned. One that fails at once must not be planned again at once.
     last_repair: Option<Instant>,
+    /// When an operation was last found to wait for something; looking again takes the whole placement.
+    waiting_since: Option<Instant>,
+    /// Nodes that have been down for long.
+    lost: LostNodes,
 }
 
 impl<C: Cluster> Planner<C> {
@@ -81,7 +92,7 @@ impl<C: Cluster> Planner<C> {
     /// What should be proposed now. The commands of one answer do not depend on each other.
     fn next(&mut self) -> Vec<Command> {
         let live = self.ctx.sessions.live();
-        let urgent = self.ctx.read(|state| {
+        let mut urgent = self.ctx.read(|state| {
             if state.cluster_id.is_none() {
                 return Vec::new();
             }
@@ -95,19 +106,53 @@ impl<C: Cluster> Planner<C> {
                 })
                 .collect();
             commands.extend(grants(state));
-            if let Some((operation, moves)) = planning::plan_operation(state) {
-                commands.push(Command::Plan {
-                    operation: Some(operation),
-                    moves,
-                });
-            }
             commands
         });
+        urgent.extend(self.operation());
         if urgent.is_empty() {
-            self.repair().into_iter().collect()
+            self.unasked().into_iter().collect()
         } else {
             urgent
         }
+    }
+
+    /// What the operation whose turn it is needs next.
+    fn operation(&mut self) -> Option<Command> {
+        if self
+            .waiting_since
+            .is_some_and(|since| since.elapsed() < TICK)
+        {
+            return None;
+        }
+        let (id, step) = self.ctx.read(planning::next_step)?;
+        let moves = match step {
+            Step::Move(moves) => Some(moves),
+            Step::Complete => Some(Vec::new()),
+            Step::CompleteAfterReads(epoch) => {
+                let passed = |state: &ClusterState| self.barriers.reads_have_passed(state, epoch);
+                self.ctx.read(passed).then(Vec::new)
+            }
+            Step::Wait => {
+                self.waiting_since = Some(Instant::now());
+                None
+            }
+        };
+        Some(Command::Plan {
+            operation: Some(id),
+            moves: moves?,
+        })
+    }
+
+    /// What nobody asked for: repairs, and copies of lost nodes. Held back while an operator wants that.
+    fn unasked(&mut self) -> Option<Command> {
+        let health = self.ctx.health.snapshot();
+        self.lost.look(&health, Instant::now());
+        if self.ctx.read(|state| state.hold.is_some()) {
+            return None;
+        }
+        let lost = &mut self.lost;
+        let replaced = self.ctx.read(|state| lost.next(state));
+        replaced.or_else(|| self.repair())
     }
 
     /// A repair, when there is something to repair between nodes that answer, and the last one is long enough ago.
@@ -186,6 +231,7 @@ fn possible(moves: Vec<PlannedMove>, is_up: impl Fn(NodeId) -> bool) -> Vec<Plan
 #[cfg(test)]
 mod tests {
     use miroir_core::id::{GroupId, Incarnation, IndexUid, ShardId};
+    use miroir_core::migration::Kind;
 
     use super::*;
 
@@ -196,9 +242,10 @@ mod tests {
             incarnation: Incarnation(1),
             shard: ShardId(0),
             group: GroupId(1),
+            kind: Kind::Build,
             source: NodeId(source),
             target: NodeId(target),
-            replaces_source: false,
+            replaces: None,
         };
         let up = |node: NodeId| node != NodeId(3);
         let moves = possible(vec![one(1, 2), one(1, 3), one(3, 2), one(2, 1)], up);

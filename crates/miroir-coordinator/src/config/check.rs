@@ -174,6 +174,11 @@ impl Config {
                 "must be at least 10",
             ),
             (
+                self.migration.lost_after_ms >= 100,
+                "migration.lost_after_ms",
+                "must be at least 100",
+            ),
+            (
                 tasks.poll_min_ms >= 1,
                 "tasks.poll_min_ms",
                 "must be at least 1",

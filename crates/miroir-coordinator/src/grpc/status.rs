@@ -61,9 +61,21 @@ pub fn of_rejection(rejection: &Rejection) -> Status {
         Rejection::UnknownGroup { .. }
         | Rejection::UnknownNode(_)
         | Rejection::UnknownIndex(_)
+        | Rejection::UnknownShard { .. }
         | Rejection::UnknownOperation(_)
         | Rejection::UnknownMigration(_) => Code::NotFound,
         Rejection::NotInitialised
+        | Rejection::Draining { .. }
+        | Rejection::NotDraining(_)
+        | Rejection::LastNode { .. }
+        | Rejection::LastGroup(_)
+        | Rejection::Blocked { .. }
+        | Rejection::Conflict { .. }
+        | Rejection::Moving { .. }
+        | Rejection::Finished(_)
+        | Rejection::AlreadyPaused(_)
+        | Rejection::NotPaused(_)
+        | Rejection::TooLate { .. }
         | Rejection::UnknownProxy(_)
         | Rejection::OtherIncarnation(_)
         | Rejection::IndexDeparting(_)
@@ -104,6 +116,9 @@ pub fn of_unexpected(outcome: &Outcome) -> Status {
         Outcome::Rejected(rejection) => of_rejection(rejection),
         Outcome::Done
         | Outcome::NodeAdded { .. }
+        | Outcome::GroupAdded { .. }
+        | Outcome::Accepted(_)
+        | Outcome::Controlled { .. }
         | Outcome::ProxyRegistered(_)
         | Outcome::IndexCreated { .. }
         | Outcome::SettingsChanged { .. }

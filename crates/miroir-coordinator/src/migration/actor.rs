@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use miroir_core::cluster::{Command, MigrationReport, Outcome};
 use miroir_core::id::{MigrationId, NodeId, ProxyId, ShardId};
-use miroir_core::migration::{Event, Phase, Progress, Record};
+use miroir_core::migration::{Comparison, Event, Phase, Progress, Record};
 use miroir_meili::MeiliError;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -109,6 +109,8 @@ pub(super) struct Actor<C, N> {
     pub(super) pending: BTreeSet<String>,
     /// What was last reported of the present step.
     pub(super) progress: Progress,
+    /// The last comparison of the two copies.
+    pub(super) comparison: Option<Comparison>,
 }
 
 impl<C: Cluster, N: Nodes> Actor<C, N> {
@@ -122,6 +124,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             rounds: 0,
             pending: BTreeSet::new(),
             progress: Progress::default(),
+            comparison: None,
         }
     }
 
@@ -196,6 +199,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             id: self.id,
             step: record.step,
             progress: self.progress.clone(),
+            comparison: self.comparison.clone(),
         };
         let command = Command::ReportMigrations {
             reports: vec![report],
@@ -381,12 +385,45 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         Err(MoveError::MovedOn)
     }
 
+    /// Whether an operator has the migration wait.
+    pub(super) fn is_paused(&self, record: &Record) -> bool {
+        self.mover.cluster.read(|state| {
+            let now = state.migrations.get(&record.id);
+            now.is_some_and(|now| state.is_paused(now))
+        })
+    }
+
+    /// Waits while an operator has the migration wait.
+    pub(super) async fn unless_paused(&self, record: &Record) -> Result<(), MoveError> {
+        let mut applied = self.mover.cluster.applied();
+        self.unless_moved_on(record, async {
+            loop {
+                applied.mark_unchanged();
+                if !self.is_paused(record) {
+                    return Ok(());
+                }
+                if applied.changed().await.is_err() {
+                    return Err(MoveError::MovedOn);
+                }
+            }
+        })
+        .await
+    }
+
     async fn step(
         &mut self,
         record: &Record,
         cancel: &CancellationToken,
     ) -> Result<Event, MoveError> {
         let work = async {
+            if record.phase.holds_writes() {
+                if self.is_paused(record) {
+                    // Clients wait behind the fence; it is not the place to rest.
+                    return Ok(Event::FenceOverrun);
+                }
+            } else {
+                self.unless_paused(record).await?;
+            }
             if !self.barrier_passed(record).await? {
                 return Ok(Event::FenceOverrun);
             }
@@ -416,6 +453,8 @@ fn reads_source(phase: Phase) -> bool {
         | Phase::Holding
         | Phase::Cleaning
         | Phase::Done
+        | Phase::Reversing
+        | Phase::Dropping
         | Phase::Cancelled => false,
     }
 }

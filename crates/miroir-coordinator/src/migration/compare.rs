@@ -43,28 +43,29 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         Ok(digests)
     }
 
-    /// What C has to be given to equal A, when both have processed what was enqueued before.
+    /// How many documents A has, and what C has to be given to equal A, when both have processed what was enqueued before.
     pub(super) async fn whole_difference(
         &self,
         record: &Record,
         a: &Copy,
         c: &Copy,
-    ) -> Result<Difference, MoveError> {
+    ) -> Result<(usize, Difference), MoveError> {
         self.unless_moved_on(record, c.drain()).await?;
         self.unless_moved_on(record, a.drain()).await?;
         let of_a = self.digests(record, a, None).await?;
         let of_c = self.digests(record, c, None).await?;
-        Ok(difference(&of_a, &of_c))
+        Ok((of_a.len(), difference(&of_a, &of_c)))
     }
 
-    /// Whether A and C are equal while clients write to both. Answers what stays different.
+    /// Whether A and C are equal while clients write to both. Answers how many documents A
+    /// has, and what stays different.
     pub(super) async fn verify(
         &self,
         record: &Record,
         a: &Copy,
         c: &Copy,
-    ) -> Result<Difference, MoveError> {
-        let mut found = self.whole_difference(record, a, c).await?;
+    ) -> Result<(usize, Difference), MoveError> {
+        let (documents, mut found) = self.whole_difference(record, a, c).await?;
         let mut looks = 0;
         while !found.is_empty() && looks < LOOKS {
             looks += 1;
@@ -77,6 +78,6 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             let of_c = self.digests(record, c, Some(&suspects)).await?;
             found = difference(&of_a, &of_c);
         }
-        Ok(found)
+        Ok((documents, found))
     }
 }

@@ -14,6 +14,23 @@ use crate::migration::actor::Actor;
 /// How often progress is committed.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
+/// What one chunk was.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    documents: u64,
+    bytes: u64,
+}
+
+/// How long sending so much takes at a limit a second.
+fn due(amount: u64, limit: Option<u64>) -> Duration {
+    match limit {
+        Some(limit) if limit > 0 => {
+            Duration::from_millis(amount.saturating_mul(1_000).div_euclid(limit))
+        }
+        Some(_) | None => Duration::ZERO,
+    }
+}
+
 impl<C: Cluster, N: Nodes> Actor<C, N> {
     /// Copies every document that A has, from the checkpoint on, in chunks of sorted ids.
     pub(super) async fn copy_all(
@@ -35,7 +52,9 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             .unwrap_or_default()
             .chunks(self.mover.options.chunk_docs)
         {
+            self.unless_paused(record).await?;
             let began = Instant::now();
+            let bytes_before = self.progress.bytes_done;
             self.copy_present(record, (a, c), chunk).await?;
             self.progress.documents_done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             self.progress.checkpoint = chunk.last().cloned();
@@ -43,7 +62,11 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
                 self.report(record).await;
                 reported = Instant::now();
             }
-            self.throttle(record, chunk.len(), began).await;
+            let sent = Sent {
+                documents: u64::try_from(chunk.len()).unwrap_or(u64::MAX),
+                bytes: self.progress.bytes_done.saturating_sub(bytes_before),
+            };
+            self.throttle(record, sent, began).await;
         }
         self.report(record).await;
         Ok(())
@@ -92,16 +115,13 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
 
     /// Sleeps off what a chunk was faster than the throttle allows. The throttle is read anew every time, so a
     /// change of it counts from the next chunk on.
-    async fn throttle(&self, record: &Record, documents: usize, began: Instant) {
-        let limit = self
-            .record()
-            .unwrap_or_else(|| record.clone())
-            .throttle_docs_per_s;
-        let Some(limit) = limit.filter(|limit| *limit > 0) else {
-            return;
-        };
-        let documents = u32::try_from(documents).unwrap_or(u32::MAX);
-        let due = Duration::from_secs(1) * documents / limit;
+    async fn throttle(&self, record: &Record, sent: Sent, began: Instant) {
+        let now = self.record().unwrap_or_else(|| record.clone());
+        let due = [
+            due(sent.documents, now.throttle_docs_per_s.map(u64::from)),
+            due(sent.bytes, now.throttle_bytes_per_s),
+        ];
+        let due = due.into_iter().max().unwrap_or_default();
         tokio::time::sleep_until(began + due).await;
     }
 }

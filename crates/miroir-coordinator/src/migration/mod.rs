@@ -17,6 +17,7 @@ pub use actor::MoveError;
 pub use supervisor::run as supervise;
 pub use underway::{AtWork, Underway};
 
+use std::future::Future;
 use std::time::Duration;
 
 use miroir_core::id::NodeId;
@@ -41,6 +42,9 @@ pub struct MoveOptions {
 pub trait Nodes: Clone + Send + Sync + 'static {
     /// The client of `node`.
     fn client(&self, node: NodeId) -> Option<NodeClient>;
+
+    /// Ends once `node` counts as down; never while it answers.
+    fn down(&self, node: NodeId) -> impl Future<Output = ()> + Send;
 }
 
 /// What every actor shares.

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use miroir_core::migration::{Action, Event, Record};
+use miroir_core::id::NodeId;
+use miroir_core::migration::{Action, Comparison, Event, Record};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::digest::Difference;
 use super::node::Copy;
 use super::{MoveError, Nodes};
 use crate::cluster::Cluster;
@@ -33,6 +35,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             Action::AwaitReaders => Ok(Event::ReadsMoved),
             Action::Hold => self.hold(record).await,
             Action::Clean => self.clean(record).await,
+            Action::Drop => self.drop_built(record).await,
         }
     }
 
@@ -110,6 +113,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             tokio::time::sleep(self.mover.options.fence_budget / 4).await;
         }
         loop {
+            self.unless_paused(record).await?;
             self.collect(record);
             if self.trusted.is_none() {
                 self.compare_whole(record, (&a, &c)).await?;
@@ -148,7 +152,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             .unless_moved_on(record, self.some_writer_session(record))
             .await?;
         self.pending.clear();
-        let found = self.whole_difference(record, a, c).await?;
+        let (_, found) = self.whole_difference(record, a, c).await?;
         self.repair(record, (a, c), &found).await?;
         self.trusted = Some(session);
         Ok(())
@@ -210,7 +214,8 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
 
     async fn verify_mirror(&mut self, record: &Record) -> Result<Event, MoveError> {
         let (a, c) = (self.source(record)?, self.target(record)?);
-        let found = self.verify(record, &a, &c).await?;
+        let (documents, found) = self.verify(record, &a, &c).await?;
+        self.keep_comparison(record, documents, &found).await;
         if found.is_empty() {
             return Ok(Event::Verified);
         }
@@ -221,13 +226,27 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         Ok(Event::Mismatch)
     }
 
+    /// Puts what a comparison showed into the log, where it stays with the record.
+    async fn keep_comparison(&mut self, record: &Record, documents: usize, found: &Difference) {
+        let ids = found.copy.iter().chain(&found.delete);
+        self.comparison = Some(Comparison {
+            at_ms: now_ms(),
+            documents: u64::try_from(documents).unwrap_or(u64::MAX),
+            differing: u64::try_from(found.len()).unwrap_or(u64::MAX),
+            ids: ids.take(Comparison::IDS_MAX).cloned().collect(),
+        });
+        self.report(record).await;
+    }
+
     async fn hold(&mut self, record: &Record) -> Result<Event, MoveError> {
         let window_ms = self
             .mover
             .cluster
             .read(|state| state.policy.reverse_window_ms);
         self.unless_moved_on(record, async {
-            while now_ms().saturating_sub(record.phase_since_ms()) < window_ms {
+            while now_ms().saturating_sub(record.phase_since_ms()) < window_ms
+                || self.is_paused(record)
+            {
                 tokio::time::sleep(LOOK).await;
             }
             Ok(())
@@ -241,10 +260,29 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         let Some(replaced) = record.replaces else {
             return Ok(Event::Cleaned);
         };
-        let copy = self.copy_on(record, replaced)?;
-        self.unless_moved_on(record, copy.drain()).await?;
-        self.clear(record, &copy).await?;
-        Ok(Event::Cleaned)
+        self.delete_on(record, replaced).await
+    }
+
+    /// The migration was given up: nobody reads C nor writes to it any more.
+    async fn drop_built(&mut self, record: &Record) -> Result<Event, MoveError> {
+        self.delete_on(record, record.target).await
+    }
+
+    /// Deletes the shard on a node that has no use for it. A node that does not answer keeps it, as leftovers that
+    /// are swept when it is back: nothing else may wait for that.
+    async fn delete_on(&self, record: &Record, node: NodeId) -> Result<Event, MoveError> {
+        if self.mover.nodes.client(node).is_none() {
+            return Ok(Event::Cleaned);
+        }
+        let copy = self.copy_on(record, node)?;
+        let deleted = async {
+            self.unless_moved_on(record, copy.drain()).await?;
+            self.clear(record, &copy).await
+        };
+        tokio::select! {
+            deleted = deleted => deleted.map(|()| Event::Cleaned),
+            () = self.mover.nodes.down(node) => Ok(Event::LeftBehind),
+        }
     }
 
     /// Removes what a copy holds of the shard, if anything.

@@ -42,6 +42,11 @@ impl<C: Cluster> Barriers<C> {
             .await;
     }
 
+    /// Whether [`reads`](Self::reads) would end at once, in a state that is being looked at.
+    pub fn reads_have_passed(&self, state: &ClusterState, epoch: Epoch) -> bool {
+        reads_passed(state, &self.sessions, epoch)
+    }
+
     async fn wait(&self, passed: impl Fn(&ClusterState) -> bool) {
         let mut applied = self.cluster.applied();
         let mut sessions = self.sessions.changes();

@@ -7,7 +7,7 @@ use super::{Policy, TaskKind, TaskPart, TaskStatus};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
-use crate::migration::Event;
+use crate::migration::{Comparison, Event, Kind};
 
 /// A node as an operator describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,12 +80,35 @@ pub struct PlannedMove {
     pub shard: ShardId,
     /// The group the new copy serves in.
     pub group: GroupId,
-    /// The copy read from.
+    /// What is done to the copies.
+    pub kind: Kind,
+    /// The copy read from; of a drop, one that stays.
     pub source: NodeId,
-    /// The copy built.
+    /// The copy built; of a drop, the source; of a sweep, the node swept.
     pub target: NodeId,
-    /// Whether the source's copy goes when the target's is good.
-    pub replaces_source: bool,
+    /// The copy that goes.
+    pub replaces: Option<NodeId>,
+}
+
+/// What an operator does to a migration or an operation that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Control {
+    /// Have it wait where it is.
+    Pause,
+    /// Let it go on.
+    Resume,
+    /// Give it up before reads have moved; what was built is deleted.
+    Cancel,
+    /// Give it up after reads have moved: they go back first.
+    Reverse,
+    /// Limit how fast it copies from now on; `None` is no limit.
+    Throttle {
+        /// Documents a second.
+        docs_per_s: Option<u32>,
+        /// Bytes of JSON a second.
+        bytes_per_s: Option<u64>,
+    },
 }
 
 /// A settings version that a node has enqueued.
@@ -125,6 +148,8 @@ pub struct MigrationReport {
     pub step: u32,
     /// How far it has got.
     pub progress: crate::migration::Progress,
+    /// A comparison that has just ended.
+    pub comparison: Option<Comparison>,
 }
 
 /// A change of the replicated state.
@@ -142,6 +167,118 @@ pub enum Command {
     AddNode {
         /// The node.
         node: NodeSpec,
+    },
+    /// Moves every copy off a node and gives it none.
+    DrainNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// Lets a draining node have copies again.
+    UndrainNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// Removes a node, when everything is off it; by force at once, from copies elsewhere.
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+        /// Whether it is dead.
+        force: bool,
+    },
+    /// Asks for what a node holds, which has been lost for long, to be built elsewhere.
+    ReplaceLost {
+        /// The node.
+        node: NodeId,
+    },
+    /// Adds a group with its first nodes.
+    AddGroup {
+        /// The nodes; their own `group` does not count.
+        nodes: Vec<NodeSpec>,
+    },
+    /// Takes a group out of searches and then out of the cluster, with its nodes.
+    RemoveGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// Changes how many copies each shard of an index has in each group.
+    ChangeReplicationFactor {
+        /// The index.
+        uid: IndexUid,
+        /// Copies of a shard in a group.
+        replication_factor: u8,
+    },
+    /// Asks for the best placement there is, by the fewest moves.
+    Rebalance {
+        /// One index; `None` is all.
+        uid: Option<IndexUid>,
+    },
+    /// Moves one copy of one shard.
+    MoveShard {
+        /// The index.
+        uid: IndexUid,
+        /// The shard.
+        shard: ShardId,
+        /// The copy that goes.
+        from: NodeId,
+        /// Where it goes.
+        to: NodeId,
+    },
+    /// Keeps copies where they are, or lets them go again.
+    Pin {
+        /// The index.
+        uid: IndexUid,
+        /// The shard.
+        shard: ShardId,
+        /// The copy; `None` is every copy.
+        node: Option<NodeId>,
+        /// Whether they are to stay.
+        pinned: bool,
+    },
+    /// Freezes automatic moves, or lets them go on.
+    SetHold {
+        /// Why; `None` ends the hold.
+        reason: Option<String>,
+    },
+    /// Replaces the policy, but for what only counts at initialisation.
+    ChangePolicy {
+        /// The policy.
+        policy: Policy,
+    },
+    /// Acts on a migration under way.
+    ControlMigration {
+        /// The migration.
+        id: MigrationId,
+        /// What to do.
+        control: Control,
+    },
+    /// Acts on an operation under way, and on all of its migrations.
+    ControlOperation {
+        /// The operation.
+        id: OperationId,
+        /// What to do.
+        control: Control,
+    },
+    /// Reports when a node says that it created an index.
+    IndexSeen {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The node.
+        node: NodeId,
+        /// The node's `createdAt`.
+        created_at: String,
+    },
+    /// Reports that a node has lost an index that it held: it is gone, or was created anew.
+    IndexLost {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The node.
+        node: NodeId,
+        /// What was known of its creation when the loss was seen; a report on anything else is dropped.
+        created_at: String,
     },
     /// Makes a proxy known. Before this commits, it reads and writes nothing.
     RegisterProxy {
@@ -266,7 +403,7 @@ pub enum Command {
     Plan {
         /// The operation; `None` begins a repair.
         operation: Option<OperationId>,
-        /// The moves.
+        /// The moves; none when nothing is left to do, which ends the operation.
         moves: Vec<PlannedMove>,
     },
     /// Moves a migration on.

@@ -110,6 +110,9 @@ pub struct NodeIndex {
     pub settings_version: u64,
     /// The node's task that applies it.
     pub settings_task: Option<u32>,
+    /// When the node says that it created the index, as it was first seen: another answer means that the node has
+    /// lost what it held.
+    pub created_at: Option<String>,
 }
 
 /// An index.
@@ -133,6 +136,8 @@ pub struct Index {
     pub nodes: BTreeMap<NodeId, NodeIndex>,
     /// Documents of a shard that a node holds without having a copy: it must be filtered when searched.
     pub leftovers: BTreeSet<(NodeId, ShardId)>,
+    /// Copies that only an operator moves.
+    pub pins: BTreeSet<(NodeId, ShardId)>,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at_ms: u64,
     /// When a write or a setting last changed it.

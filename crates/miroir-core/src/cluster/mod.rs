@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    AppliedSettings, Command, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
+    AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
     TaskUpdate, Write,
 };
 pub use index::{DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement};
@@ -25,7 +25,7 @@ pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
 pub use task::{Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use topology::{
-    Admission, Group, GroupState, Node, Operation, OperationKind, OperationState, Proxy,
+    Admission, Group, GroupState, Hold, Node, Operation, OperationKind, OperationState, Proxy,
 };
 
 use crate::id::{Epoch, GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
@@ -50,6 +50,8 @@ pub struct ClusterState {
     pub indexes: BTreeMap<IndexUid, Index>,
     /// Deleted indexes that some node still holds.
     pub departed: Vec<DepartedIndex>,
+    /// Set while automatic moves are frozen.
+    pub hold: Option<Hold>,
     /// What operators asked for.
     pub operations: BTreeMap<OperationId, Operation>,
     /// The migration log.
@@ -63,6 +65,7 @@ pub struct ClusterState {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct NextIds {
     node: u64,
+    group: u32,
     proxy: u64,
     operation: u64,
     migration: u64,
@@ -88,6 +91,13 @@ impl ClusterState {
         self.nodes
             .values()
             .filter(move |node| node.group == group && node.admission == Admission::Active)
+    }
+
+    /// Whether an operator has a migration wait, by itself or with its whole operation.
+    #[must_use]
+    pub fn is_paused(&self, record: &migration::Record) -> bool {
+        let operation = self.operations.get(&record.operation);
+        record.paused || operation.is_some_and(|operation| operation.paused)
     }
 
     /// Every node that holds, or is to hold, something of an index.

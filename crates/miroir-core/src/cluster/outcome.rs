@@ -20,6 +20,24 @@ pub enum Outcome {
         /// The operation that gives it its share.
         operation: OperationId,
     },
+    /// A group was added.
+    GroupAdded {
+        /// Its id.
+        group: GroupId,
+        /// Its nodes, in the order they were named.
+        nodes: Vec<NodeId>,
+        /// The operation that builds its copies.
+        operation: OperationId,
+    },
+    /// An operation was accepted.
+    Accepted(OperationId),
+    /// An operation and its migrations were told what to do.
+    Controlled {
+        /// Migrations that will do it.
+        migrations: Vec<MigrationId>,
+        /// Migrations that cannot, and go on.
+        left: Vec<MigrationId>,
+    },
     /// A proxy is known.
     ProxyRegistered(ProxyId),
     /// An index exists now.
@@ -88,6 +106,87 @@ pub enum Rejection {
     /// No such node.
     #[error("there is no node {0}")]
     UnknownNode(NodeId),
+    /// The node is being drained or removed already.
+    #[error("node {node} is draining already, by operation {operation}")]
+    Draining {
+        /// The node.
+        node: NodeId,
+        /// The operation.
+        operation: OperationId,
+    },
+    /// The node is not being drained.
+    #[error("node {0} is not draining")]
+    NotDraining(NodeId),
+    /// A group cannot do without its last node.
+    #[error(
+        "node {node} is the last active node of replica group {group}; add a node to the group first, or remove the group"
+    )]
+    LastNode {
+        /// The node.
+        node: NodeId,
+        /// Its group.
+        group: GroupId,
+    },
+    /// Searches need a group.
+    #[error("replica group {0} is the last that can be searched; add another first")]
+    LastGroup(GroupId),
+    /// Copies that have nowhere to go, or may not go.
+    #[error("node {node} cannot be given up: {}{}", blocking.join("; "), and_more(*more))]
+    Blocked {
+        /// The node.
+        node: NodeId,
+        /// What stands in the way, shard by shard; the first of them.
+        blocking: Vec<String>,
+        /// How many more there are.
+        more: u32,
+    },
+    /// Another operation is about the same thing.
+    #[error("operation {operation} ({what}) is not finished; wait for it, or cancel it")]
+    Conflict {
+        /// The operation.
+        operation: OperationId,
+        /// What it does.
+        what: String,
+    },
+    /// An index has no such shard.
+    #[error("index `{uid}` has no shard {shard}; its shards are 0 to {last}")]
+    UnknownShard {
+        /// The index.
+        uid: IndexUid,
+        /// The shard.
+        shard: ShardId,
+        /// Its last shard.
+        last: u16,
+    },
+    /// The shard is being moved.
+    #[error("shard {shard} of index `{uid}` is moving already, by migration {migration}")]
+    Moving {
+        /// The index.
+        uid: IndexUid,
+        /// The shard.
+        shard: ShardId,
+        /// The migration.
+        migration: MigrationId,
+    },
+    /// It is finished; nothing can be done to it.
+    #[error("{0} is finished")]
+    Finished(String),
+    /// Paused twice.
+    #[error("{0} is paused already")]
+    AlreadyPaused(String),
+    /// Resumed without a pause.
+    #[error("{0} is not paused")]
+    NotPaused(String),
+    /// Cancelled after reads have moved.
+    #[error("migration {id} is in {phase}: {hint}")]
+    TooLate {
+        /// The migration.
+        id: MigrationId,
+        /// Its phase.
+        phase: Phase,
+        /// What can still be done.
+        hint: String,
+    },
     /// No such proxy, or one whose lease ran out.
     #[error("proxy {0} is not registered, or its lease has run out; it must register again")]
     UnknownProxy(ProxyId),
@@ -185,6 +284,18 @@ impl Rejection {
             | Self::NodeExists { .. }
             | Self::UnknownGroup { .. }
             | Self::UnknownNode(_)
+            | Self::Draining { .. }
+            | Self::NotDraining(_)
+            | Self::LastNode { .. }
+            | Self::LastGroup(_)
+            | Self::Blocked { .. }
+            | Self::Conflict { .. }
+            | Self::UnknownShard { .. }
+            | Self::Moving { .. }
+            | Self::Finished(_)
+            | Self::AlreadyPaused(_)
+            | Self::NotPaused(_)
+            | Self::TooLate { .. }
             | Self::UnknownIndex(_)
             | Self::IndexExists(_)
             | Self::TooFewNodes { .. }
@@ -193,5 +304,12 @@ impl Rejection {
             | Self::UnknownMigration(_)
             | Self::Illegal(_) => false,
         }
+    }
+}
+
+fn and_more(count: u32) -> String {
+    match count {
+        0 => String::new(),
+        more => format!("; and {more} more"),
     }
 }

@@ -24,8 +24,12 @@ pub struct Policy {
     pub max_migrations_per_source: u32,
     /// Documents a second that one migration may copy; `None` is no limit.
     pub throttle_docs_per_s: Option<u32>,
+    /// Bytes of JSON a second that one migration may copy; `None` is no limit.
+    pub throttle_bytes_per_s: Option<u64>,
     /// Finished tasks kept; the oldest go first.
     pub finished_tasks_max: u32,
+    /// Finished migrations kept, with their operations; the oldest go first.
+    pub finished_migrations_max: u32,
 }
 
 /// A policy that makes no sense.
@@ -50,7 +54,9 @@ impl Default for Policy {
             max_migrations_per_target: 4,
             max_migrations_per_source: 4,
             throttle_docs_per_s: None,
+            throttle_bytes_per_s: None,
             finished_tasks_max: 20_000,
+            finished_migrations_max: 5_000,
         }
     }
 }
@@ -104,6 +110,16 @@ impl Policy {
                 self.throttle_docs_per_s != Some(0),
                 "throttle_docs_per_s",
                 "at least 1, or absent",
+            ),
+            (
+                self.throttle_bytes_per_s != Some(0),
+                "throttle_bytes_per_s",
+                "at least 1, or absent",
+            ),
+            (
+                self.finished_migrations_max >= 100,
+                "finished_migrations_max",
+                "at least 100",
             ),
             (
                 self.finished_tasks_max >= 100,

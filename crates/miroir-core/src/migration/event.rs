@@ -38,8 +38,38 @@ pub enum Event {
     TargetLost,
     /// Another copy is read from now.
     SourceChanged,
+    /// An operator gives the migration up, before reads have moved.
+    CancelAsked,
+    /// An operator puts reads back, after they have moved.
+    ReverseAsked,
+    /// The node of a copy that is to be deleted does not answer; its documents stay until it is swept.
+    LeftBehind,
     /// The index was deleted, or the migration has become pointless.
     Abandoned,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 18] = [
+        Self::SlotGranted,
+        Self::TargetClean,
+        Self::Copied,
+        Self::CaughtUp,
+        Self::FenceDrained,
+        Self::FenceOverrun,
+        Self::Verified,
+        Self::Mismatch,
+        Self::ReadsMoved,
+        Self::WindowOver,
+        Self::Cleaned,
+        Self::TargetBehind,
+        Self::TargetLost,
+        Self::SourceChanged,
+        Self::CancelAsked,
+        Self::ReverseAsked,
+        Self::LeftBehind,
+        Self::Abandoned,
+    ];
 }
 
 /// An event that means nothing in the phase it met.
@@ -67,7 +97,12 @@ impl Phase {
         use Phase as P;
         let illegal = IllegalEvent { phase: self, event };
         match (self, event) {
-            (P::Planned, Event::SlotGranted) => Ok(P::Preparing),
+            // Dropping a copy begins where a move has built one; sweeping, where a copy has been dropped.
+            (P::Planned, Event::SlotGranted) => Ok(match kind {
+                Kind::Move | Kind::Build => P::Preparing,
+                Kind::Drop => P::CutOver,
+                Kind::Sweep => P::Cleaning,
+            }),
             (P::Preparing, Event::TargetClean) => Ok(P::Copying),
             (P::Copying, Event::Copied) => Ok(P::CatchingUp),
             (P::CatchingUp, Event::CaughtUp) => Ok(P::Fenced),
@@ -77,12 +112,15 @@ impl Phase {
             (P::Mirroring, Event::Mismatch) => Ok(P::CatchingUp),
             // A replica that replaces none leaves nothing to hold or to clean.
             (P::CutOver, Event::ReadsMoved) => match kind {
-                Kind::Move => Ok(P::Holding),
+                Kind::Move | Kind::Drop => Ok(P::Holding),
                 Kind::Build => Ok(P::Done),
+                Kind::Sweep => Err(illegal),
             },
             (P::Holding, Event::WindowOver) => Ok(P::Cleaning),
-            (P::Cleaning, Event::Cleaned) => Ok(P::Done),
-            (P::Mirroring | P::CutOver | P::Holding, Event::TargetBehind) => Ok(P::CatchingUp),
+            (P::Cleaning, Event::Cleaned | Event::LeftBehind) => Ok(P::Done),
+            (P::Mirroring | P::CutOver | P::Holding, Event::TargetBehind) if kind.builds() => {
+                Ok(P::CatchingUp)
+            }
             // Until reads move, a target that forgot everything costs only the copying.
             (
                 P::Preparing | P::Copying | P::CatchingUp | P::Fenced | P::Mirroring,
@@ -90,6 +128,18 @@ impl Phase {
             ) => Ok(P::Preparing),
             (P::Planned | P::Preparing | P::Copying, Event::SourceChanged) => Ok(self),
             (P::CatchingUp | P::Fenced | P::Mirroring, Event::SourceChanged) => Ok(P::CatchingUp),
+            (P::Planned, Event::CancelAsked) => Ok(P::Cancelled),
+            (
+                P::Preparing | P::Copying | P::CatchingUp | P::Fenced | P::Mirroring,
+                Event::CancelAsked,
+            ) => Ok(P::Dropping),
+            (P::CutOver | P::Holding, Event::ReverseAsked) => Ok(match kind {
+                Kind::Move | Kind::Build => P::Reversing,
+                // The copy that was to go is still there and is read again; no other was built.
+                Kind::Drop | Kind::Sweep => P::Cancelled,
+            }),
+            (P::Reversing, Event::ReadsMoved) => Ok(P::Dropping),
+            (P::Dropping, Event::Cleaned | Event::LeftBehind) => Ok(P::Cancelled),
             (phase, Event::Abandoned) if !phase.is_final() => Ok(P::Cancelled),
             _ => Err(illegal),
         }
@@ -99,24 +149,6 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const EVENTS: [Event; 15] = [
-        Event::SlotGranted,
-        Event::TargetClean,
-        Event::Copied,
-        Event::CaughtUp,
-        Event::FenceDrained,
-        Event::FenceOverrun,
-        Event::Verified,
-        Event::Mismatch,
-        Event::ReadsMoved,
-        Event::WindowOver,
-        Event::Cleaned,
-        Event::TargetBehind,
-        Event::TargetLost,
-        Event::SourceChanged,
-        Event::Abandoned,
-    ];
 
     #[test]
     fn a_move_without_trouble_passes_every_phase_once() {
@@ -141,9 +173,11 @@ mod tests {
     #[test]
     fn the_source_is_never_cleaned_but_from_holding() {
         for phase in Phase::ALL {
-            for event in EVENTS {
-                if phase.after(event, Kind::Move) == Ok(Phase::Cleaning) {
-                    assert_eq!((phase, event), (Phase::Holding, Event::WindowOver));
+            for event in Event::ALL {
+                for kind in [Kind::Move, Kind::Drop] {
+                    if phase.after(event, kind) == Ok(Phase::Cleaning) {
+                        assert_eq!((phase, event), (Phase::Holding, Event::WindowOver));
+                    }
                 }
                 assert_ne!(phase.after(event, Kind::Build), Ok(Phase::Holding));
             }
@@ -153,7 +187,7 @@ mod tests {
     #[test]
     fn reads_move_only_from_a_verified_mirror() {
         for phase in Phase::ALL {
-            for event in EVENTS {
+            for event in Event::ALL {
                 if phase.after(event, Kind::Move) == Ok(Phase::CutOver) {
                     assert_eq!((phase, event), (Phase::Mirroring, Event::Verified));
                 }
@@ -163,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_final_phase_takes_no_event() {
-        for event in EVENTS {
+        for event in Event::ALL {
             for phase in [Phase::Done, Phase::Cancelled] {
                 assert_eq!(
                     phase.after(event, Kind::Move),
@@ -173,18 +207,51 @@ mod tests {
         }
     }
 
+    /// What was built is deleted only after every proxy that could read it has moved on, or before any could.
+    #[test]
+    fn a_built_copy_is_dropped_only_before_reads_or_after_they_went_back() {
+        for phase in Phase::ALL {
+            for event in Event::ALL {
+                if phase.after(event, Kind::Move) == Ok(Phase::Dropping) {
+                    let before = matches!(event, Event::CancelAsked);
+                    assert!(before || (phase, event) == (Phase::Reversing, Event::ReadsMoved));
+                }
+            }
+        }
+        assert!(Phase::Dropping.row().barrier.covers_reads());
+        assert!(Phase::Dropping.row().barrier.covers_writes());
+    }
+
+    #[test]
+    fn a_copy_is_dropped_by_the_tail_of_a_move() {
+        let path = [
+            (Event::SlotGranted, Phase::CutOver),
+            (Event::ReadsMoved, Phase::Holding),
+            (Event::WindowOver, Phase::Cleaning),
+            (Event::Cleaned, Phase::Done),
+        ];
+        let mut phase = Phase::Planned;
+        for (event, expected) in path {
+            phase = phase.after(event, Kind::Drop).expect("a legal step");
+            assert_eq!(phase, expected);
+        }
+        let back = Phase::Holding.after(Event::ReverseAsked, Kind::Drop);
+        assert_eq!(back, Ok(Phase::Cancelled));
+    }
+
     #[test]
     fn the_exact_number_of_legal_pairs_is_known() {
-        let legal = Phase::ALL
-            .iter()
-            .flat_map(|phase| {
-                EVENTS
+        let legal = |kind| {
+            let all = Phase::ALL.iter().flat_map(|phase| {
+                Event::ALL
                     .iter()
-                    .map(move |event| phase.after(*event, Kind::Move))
-            })
-            .filter(Result::is_ok)
-            .count();
-        // Forward; back to CatchingUp by name; by a target behind; by a target lost; another source; abandoned.
-        assert_eq!(legal, 9 + 2 + 3 + 5 + 6 + 9);
+                    .map(move |event| phase.after(*event, kind))
+            });
+            all.filter(Result::is_ok).count()
+        };
+        // Forward, a copy left behind among it; back to CatchingUp by name; by a target behind; by a target lost;
+        // another source; cancelled; reversed and dropped; abandoned.
+        assert_eq!(legal(Kind::Move), 10 + 2 + 3 + 5 + 6 + 6 + (2 + 3) + 11);
+        assert_eq!(legal(Kind::Drop), legal(Kind::Move) - 3);
     }
 }

@@ -10,4 +10,4 @@ mod record;
 
 pub use event::{Event, IllegalEvent};
 pub use phase::{Barrier, Phase, Row, table};
-pub use record::{Action, Kind, PhaseChange, Progress, Record};
+pub use record::{Action, Comparison, Kind, PhaseChange, Progress, Record};

@@ -31,6 +31,10 @@ pub enum Phase {
     Cleaning,
     /// Finished and verified equal.
     Done,
+    /// Reads go back to the source, proxy by proxy.
+    Reversing,
+    /// What was built is deleted on the target.
+    Dropping,
     /// Given up; the target's part is not used.
     Cancelled,
 }
@@ -80,8 +84,8 @@ pub struct Row {
 }
 
 impl Phase {
-    /// Every phase, in the order of a migration that meets no trouble.
-    pub const ALL: [Self; 11] = [
+    /// Every phase, in the order of a migration that meets no trouble; then those of one that is given up.
+    pub const ALL: [Self; 13] = [
         Self::Planned,
         Self::Preparing,
         Self::Copying,
@@ -92,6 +96,8 @@ impl Phase {
         Self::Holding,
         Self::Cleaning,
         Self::Done,
+        Self::Reversing,
+        Self::Dropping,
         Self::Cancelled,
     ];
 
@@ -112,7 +118,9 @@ impl Phase {
             | Self::Fenced
             | Self::Mirroring
             | Self::CutOver
-            | Self::Cleaning => true,
+            | Self::Cleaning
+            | Self::Reversing
+            | Self::Dropping => true,
             Self::Planned | Self::Holding | Self::Done | Self::Cancelled => false,
         }
     }
@@ -132,7 +140,10 @@ impl Phase {
     /// Whether client writes go to the target as well.
     #[must_use]
     pub fn mirrors_writes(self) -> bool {
-        matches!(self, Self::Mirroring | Self::CutOver | Self::Holding)
+        matches!(
+            self,
+            Self::Mirroring | Self::CutOver | Self::Holding | Self::Reversing
+        )
     }
 
     /// The phase's row of the table.
@@ -206,6 +217,20 @@ impl Phase {
                 "none is left",
             ),
             Self::Done => row("C", "C", None, "nothing", "-"),
+            Self::Reversing => row(
+                "A",
+                "A and C",
+                Reads,
+                "waits for every proxy",
+                "all proxies read A",
+            ),
+            Self::Dropping => row(
+                "A",
+                "A",
+                ReadsAndWrites,
+                "deletes the shard on C by filter, counts what is left",
+                "none is left",
+            ),
             Self::Cancelled => row("A", "A", None, "nothing", "-"),
         }
     }
@@ -224,6 +249,8 @@ impl fmt::Display for Phase {
             Self::Holding => "Holding",
             Self::Cleaning => "Cleaning",
             Self::Done => "Done",
+            Self::Reversing => "Reversing",
+            Self::Dropping => "Dropping",
             Self::Cancelled => "Cancelled",
         })
     }

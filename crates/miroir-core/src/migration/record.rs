@@ -5,14 +5,47 @@ use serde::{Deserialize, Serialize};
 use super::{Event, IllegalEvent, Phase};
 use crate::id::{Epoch, GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ShardId};
 
-/// Whether some copy goes when the new one is good.
+/// What a migration does to the copies of its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// The target replaces a copy, which is cleaned.
     Move,
-    /// The target is one more copy, or a stale copy made good; the source stays.
+    /// The target is one more copy, or a stale copy made good; every other stays.
     Build,
+    /// A copy goes and none is built: the tail of a move, with source and target the copy that stays.
+    Drop,
+    /// Documents go that a node holds without having a copy: the end of a drop.
+    Sweep,
+}
+
+impl Kind {
+    /// Whether documents are copied to the target.
+    #[must_use]
+    pub fn builds(self) -> bool {
+        match self {
+            Self::Move | Self::Build => true,
+            Self::Drop | Self::Sweep => false,
+        }
+    }
+}
+
+/// What a comparison of two copies showed, kept for whoever asks why a copy was trusted or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Documents compared, by id and content.
+    pub documents: u64,
+    /// Documents that differed to the end, on either side.
+    pub differing: u64,
+    /// Ids of some of them.
+    pub ids: Vec<String>,
+}
+
+impl Comparison {
+    /// Ids that are kept.
+    pub const IDS_MAX: usize = 100;
 }
 
 /// One change of phase, kept for ever with the record.
@@ -58,12 +91,18 @@ pub struct Record {
     pub shard: ShardId,
     /// The group in which the new copy serves.
     pub group: GroupId,
+    /// What it does to the copies.
+    pub kind: Kind,
     /// The copy that the documents are taken from, A. Another in-sync copy may take its place.
     pub source: NodeId,
-    /// The copy that goes when the new one is good: A itself, at first.
+    /// The copy that goes when the new one is good: most often A itself.
     pub replaces: Option<NodeId>,
     /// The copy that is built, C.
     pub target: NodeId,
+    /// Whether the target had a stale copy, which stays listed when the migration is given up.
+    pub repairs: bool,
+    /// Whether an operator has it wait where it is.
+    pub paused: bool,
     /// Where it stands.
     pub phase: Phase,
     /// The epoch of its last change of phase: what a barrier waits for.
@@ -72,6 +111,10 @@ pub struct Record {
     pub step: u32,
     /// Documents a second the copying may send; `None` is no limit.
     pub throttle_docs_per_s: Option<u32>,
+    /// Bytes of JSON a second the copying may send; `None` is no limit.
+    pub throttle_bytes_per_s: Option<u64>,
+    /// The last comparison of source and target.
+    pub comparison: Option<Comparison>,
     /// How far the copying has got.
     pub progress: Progress,
     /// Every change of phase, oldest first.
@@ -97,8 +140,10 @@ pub enum Action {
     AwaitReaders,
     /// Wait for the reverse window.
     Hold,
-    /// Delete the shard on the source.
+    /// Delete the shard on the copy that is replaced.
     Clean,
+    /// Delete what was built on the target.
+    Drop,
     /// Nothing, ever.
     Nothing,
 }
@@ -107,15 +152,6 @@ pub enum Action {
 const HISTORY_MAX: usize = 200;
 
 impl Record {
-    /// Whether some copy goes when the new one is good.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self.replaces {
-            Some(_) => Kind::Move,
-            None => Kind::Build,
-        }
-    }
-
     /// Moves the record by `event`, at Raft index `epoch` and leader time `at_ms`.
     ///
     /// # Errors
@@ -126,7 +162,7 @@ impl Record {
         epoch: Epoch,
         at_ms: u64,
     ) -> Result<Phase, IllegalEvent> {
-        let phase = self.phase.after(event, self.kind())?;
+        let phase = self.phase.after(event, self.kind)?;
         self.phase = phase;
         self.phase_epoch = epoch;
         self.step += 1;
@@ -144,6 +180,12 @@ impl Record {
         Ok(phase)
     }
 
+    /// Whether a target that missed a write goes back to being built, rather than out of use.
+    #[must_use]
+    pub fn goes_back_when_behind(&self) -> bool {
+        self.phase.after(Event::TargetBehind, self.kind).is_ok()
+    }
+
     /// What an actor has to do now; the same answer however often it is asked.
     #[must_use]
     pub fn next_action(&self) -> Action {
@@ -154,9 +196,10 @@ impl Record {
             Phase::CatchingUp => Action::CatchUp,
             Phase::Fenced => Action::DrainFence,
             Phase::Mirroring => Action::Verify,
-            Phase::CutOver => Action::AwaitReaders,
+            Phase::CutOver | Phase::Reversing => Action::AwaitReaders,
             Phase::Holding => Action::Hold,
             Phase::Cleaning => Action::Clean,
+            Phase::Dropping => Action::Drop,
             Phase::Done | Phase::Cancelled => Action::Nothing,
         }
     }

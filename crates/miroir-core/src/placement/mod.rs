@@ -73,6 +73,26 @@ pub struct Move {
     pub to: NodeId,
 }
 
+/// What becomes of one copy: it moves, it goes, or it is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Change {
+    /// The shard.
+    pub shard: ShardId,
+    /// The node that gives a copy up; `None` when one is added.
+    pub from: Option<NodeId>,
+    /// The node that gets a copy; `None` when one goes.
+    pub to: Option<NodeId>,
+}
+
+/// A node that holds a copy now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holder {
+    /// The node.
+    pub node: NodeId,
+    /// Whether the copy is to stay: it moves only if nothing else makes a balanced placement.
+    pub pinned: bool,
+}
+
 /// Places an index anew: for each shard `rf` distinct nodes, best score first.
 ///
 /// # Errors
@@ -85,8 +105,34 @@ pub fn propose(
     candidates: &[Candidate],
 ) -> Result<Vec<Vec<NodeId>>, PlacementError> {
     let candidates = checked_candidates(scope, rf, candidates)?;
-    let unplaced = vec![Vec::new(); usize::from(shards)];
+    let unplaced = vec![Vec::<Holder>::new(); usize::from(shards)];
     Ok(solve::best_placement(scope, rf, &unplaced, &candidates))
+}
+
+/// The fewest changes that give every shard `rf` copies, placed by the rules of this module.
+///
+/// Unlike for [`rebalance`], a shard of `current` may have any number of holders: fewer than `rf` and copies are
+/// added, more and copies go.
+///
+/// # Errors
+/// What [`propose`] refuses, and a node that holds a shard twice.
+pub fn changes(
+    scope: &Scope<'_>,
+    rf: u8,
+    current: &[Vec<Holder>],
+    candidates: &[Candidate],
+) -> Result<Vec<Change>, PlacementError> {
+    let candidates = checked_candidates(scope, rf, candidates)?;
+    let nodes: Vec<Vec<NodeId>> = current
+        .iter()
+        .map(|holders| holders.iter().map(|holder| holder.node).collect())
+        .collect();
+    check_distinct(&nodes)?;
+    let target = solve::best_placement(scope, rf, current, &candidates);
+    let pairs = nodes.iter().zip(&target).enumerate();
+    Ok(pairs
+        .flat_map(|(shard, (now, next))| shard_changes(scope, shard_id(shard), now, next))
+        .collect())
 }
 
 /// The fewest moves that make a placement satisfy the rules of this module for these candidates.
@@ -103,24 +149,44 @@ pub fn rebalance(
     current: &[Vec<NodeId>],
     candidates: &[Candidate],
 ) -> Result<Vec<Move>, PlacementError> {
-    let candidates = checked_candidates(scope, rf, candidates)?;
+    checked_candidates(scope, rf, candidates)?;
     check_current(rf, current)?;
-    let target = solve::best_placement(scope, rf, current, &candidates);
-    let changes = current.iter().zip(&target).enumerate();
-    Ok(changes
-        .flat_map(|(shard, (now, next))| shard_moves(scope, shard_id(shard), now, next))
-        .collect())
+    let holders = current.iter().map(|nodes| {
+        let free = |node: &NodeId| Holder {
+            node: *node,
+            pinned: false,
+        };
+        nodes.iter().map(free).collect()
+    });
+    let holders: Vec<Vec<Holder>> = holders.collect();
+    let planned = changes(scope, rf, &holders, candidates)?;
+    let as_move = |change: Change| {
+        Some(Move {
+            shard: change.shard,
+            from: change.from?,
+            to: change.to?,
+        })
+    };
+    Ok(planned.into_iter().filter_map(as_move).collect())
 }
 
 /// Pairs the nodes that a shard leaves with those it goes to, both in score order, so that the
 /// pairing does not depend on the order in which `now` was written down.
-fn shard_moves(scope: &Scope<'_>, shard: ShardId, now: &[NodeId], next: &[NodeId]) -> Vec<Move> {
+fn shard_changes(
+    scope: &Scope<'_>,
+    shard: ShardId,
+    now: &[NodeId],
+    next: &[NodeId],
+) -> Vec<Change> {
     let mut left: Vec<NodeId> = now.iter().copied().filter(|n| !next.contains(n)).collect();
     Score::sort_best_first(scope, shard, &mut left);
-    let entered = next.iter().copied().filter(|n| !now.contains(n));
-    left.into_iter()
-        .zip(entered)
-        .map(|(from, to)| Move { shard, from, to })
+    let entered: Vec<NodeId> = next.iter().copied().filter(|n| !now.contains(n)).collect();
+    (0..left.len().max(entered.len()))
+        .map(|n| Change {
+            shard,
+            from: left.get(n).copied(),
+            to: entered.get(n).copied(),
+        })
         .collect()
 }
 
@@ -157,22 +223,32 @@ fn checked_candidates<'a>(
 }
 
 fn check_current(rf: u8, current: &[Vec<NodeId>]) -> Result<(), PlacementError> {
+    check_distinct(current)?;
+    for (shard, nodes) in current.iter().enumerate() {
+        let shard = shard_id(shard);
+        if nodes.len() != usize::from(rf) {
+            return Err(PlacementError::WrongCopies {
+                shard,
+                copies: nodes.len(),
+                rf,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_distinct(current: &[Vec<NodeId>]) -> Result<(), PlacementError> {
     if current.len() > SHARDS_MAX {
         return Err(PlacementError::TooManyShards {
             shards: current.len(),
         });
     }
     for (shard, nodes) in current.iter().enumerate() {
-        let shard = shard_id(shard);
         let mut seen = BTreeSet::new();
         if let Some(&node) = nodes.iter().find(|node| !seen.insert(**node)) {
-            return Err(PlacementError::DuplicateCopy { shard, node });
-        }
-        if nodes.len() != usize::from(rf) {
-            return Err(PlacementError::WrongCopies {
-                shard,
-                copies: nodes.len(),
-                rf,
+            return Err(PlacementError::DuplicateCopy {
+                shard: shard_id(shard),
+                node,
             });
         }
     }

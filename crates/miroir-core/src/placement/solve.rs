@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 
 use super::flow::{Cost, EdgeId, Network, Vertex};
 use super::quota::quotas;
-use super::{Candidate, Scope, Score, shard_id};
+use super::{Candidate, Holder, Scope, Score, shard_id};
 use crate::id::NodeId;
 
 /// Low bits of a hash that do not count towards the regret. The 40 that remain can be added up
 /// along any path (two edges for each of 65,536 shards at the very most) without overflow.
 const HASH_BITS_DROPPED: u32 = 24;
+
+/// What a shard with pinned copies pays for any other copy: more than every shard moving as often as it can.
+const PINNED: i64 = 1 << 32;
 
 /// The best placement of as many shards as `held` has entries, given who holds them now.
 ///
@@ -26,7 +29,7 @@ const HASH_BITS_DROPPED: u32 = 24;
 pub(super) fn best_placement(
     scope: &Scope<'_>,
     rf: u8,
-    held: &[Vec<NodeId>],
+    held: &[Vec<Holder>],
     candidates: &[&Candidate],
 ) -> Vec<Vec<NodeId>> {
     let mut network = Network::default();
@@ -111,14 +114,25 @@ fn shared_zones(rf: u8, candidates: &[&Candidate]) -> Vec<Vec<usize>> {
 fn prices(
     scope: &Scope<'_>,
     shard: usize,
-    holders: &[NodeId],
+    holders: &[Holder],
     candidates: &[&Candidate],
 ) -> Vec<Cost> {
+    // Giving up a pinned copy costs more than all moves there can be.
+    let pinned_surcharge = if holders.iter().any(|h| h.pinned) {
+        PINNED
+    } else {
+        0
+    };
     let price = |candidate: &&Candidate| {
         let score = Score::new(scope, shard_id(shard), candidate.node);
         let regret = (u64::MAX - score.hash) >> HASH_BITS_DROPPED;
+        let held = holders.iter().find(|h| h.node == candidate.node);
         Cost {
-            moved: i64::from(!holders.contains(&candidate.node)),
+            moved: match held {
+                Some(holder) if holder.pinned => 0,
+                Some(_) => pinned_surcharge,
+                None => pinned_surcharge + 1,
+            },
             regret: i64::try_from(regret).expect("40 bits fit"),
             ..Cost::default()
         }

@@ -3,10 +3,18 @@
 //! Planning is re-entrant: asked again on newer state it gives what is still to do, and a plan that the
 //! log has outrun is refused by `apply`.
 
+mod drain;
+mod explain;
+mod future;
 mod moves;
+mod repair;
 mod slots;
+mod step;
 mod writers;
 
-pub use moves::{plan_operation, plan_repair};
+pub use drain::{blocking_drain, is_empty};
+pub use explain::{explain_shard, waits_for};
+pub use repair::plan_repair;
 pub use slots::grantable;
+pub use step::{MOVES_MAX, Step, next_step, plan_operation};
 pub use writers::assign_writers;

@@ -1,109 +1,117 @@
-//! Which copies an operation moves.
+//! Which copies of which indexes have to change, and how each change is made.
 
-use crate::cluster::{
-    ClusterState, Index, Operation, OperationKind, OperationState, PlannedMove, ReplicaState,
-};
-use crate::id::{GroupId, NodeId, OperationId};
-use crate::placement::{self, Scope};
+use crate::cluster::{ClusterState, Index, PlannedMove, ShardPlacement};
+use crate::id::{GroupId, NodeId, ShardId};
+use crate::migration::Kind;
+use crate::placement::{self, Candidate, Change, Scope};
 
-/// The oldest operation that waits for its plan, with its moves. One is planned at a time, when those before
-/// it are done: a plan made over moving shards would move some of them twice.
-#[must_use]
-pub fn plan_operation(state: &ClusterState) -> Option<(OperationId, Vec<PlannedMove>)> {
-    let waiting = |operation: &&Operation| operation.state != OperationState::Done;
-    let first = state.operations.values().find(waiting)?;
-    if first.state != OperationState::Accepted || state.unfinished_migrations().next().is_some() {
-        return None;
-    }
-    let moves = match first.kind {
-        OperationKind::AddNode { node } => balance_group(state, node)?,
-        OperationKind::Repair => Vec::new(),
-    };
-    Some((first.id, moves))
+use super::future::{future_holders, is_pinned};
+
+/// What an index is placed on in one group.
+#[derive(Debug, Clone)]
+pub(super) struct Goal {
+    /// The group.
+    pub(super) group: GroupId,
+    /// The nodes that may hold copies.
+    pub(super) candidates: Vec<Candidate>,
 }
 
-/// The moves that give every node of the new node's group its share of every index. `None` while an index cannot
-/// be planned: the operation then waits, it does not end with nothing moved.
-fn balance_group(state: &ClusterState, node: NodeId) -> Option<Vec<PlannedMove>> {
-    let group = state.nodes.get(&node)?.group;
-    let mut moves = Vec::new();
-    for index in state.indexes.values() {
-        moves.extend(balance_index(state, index, group)?);
+impl Goal {
+    /// The active nodes of a group.
+    pub(super) fn of(state: &ClusterState, group: GroupId) -> Self {
+        Self {
+            group,
+            candidates: state.candidates(group),
+        }
     }
-    Some(moves)
+
+    /// The same without one node.
+    pub(super) fn without(mut self, node: NodeId) -> Self {
+        self.candidates.retain(|candidate| candidate.node != node);
+        self
+    }
+
+    /// Copies that each shard of an index can have: its factor, or as many as there are nodes.
+    pub(super) fn copies(&self, index: &Index) -> u8 {
+        let room = u8::try_from(self.candidates.len()).unwrap_or(u8::MAX);
+        index.replication_factor.min(room)
+    }
 }
 
-fn balance_index(state: &ClusterState, index: &Index, group: GroupId) -> Option<Vec<PlannedMove>> {
-    let current: Vec<Vec<NodeId>> = index
-        .placement
-        .iter()
-        .map(|shard| {
-            shard
-                .replicas
-                .iter()
-                .filter(|r| r.group == group)
-                .map(|r| r.node)
-                .collect()
-        })
-        .collect();
+/// The changes that bring an index to its goal, for shards that are not moving; `None` when there is no room at all.
+pub(super) fn changes_of(state: &ClusterState, index: &Index, goal: &Goal) -> Option<Vec<Change>> {
     let scope = Scope {
         index: index.uid.as_str(),
-        group,
+        group: goal.group,
     };
-    let planned = placement::rebalance(
-        &scope,
-        index.replication_factor,
-        &current,
-        &state.candidates(group),
-    )
-    .ok()?;
-    let mut moves: Vec<PlannedMove> = Vec::new();
-    for one in planned {
-        // A shard has one migration at a time; a stale copy is repaired, not moved.
-        let readable = index
-            .shard(one.shard)
-            .and_then(|shard| shard.on(one.from))
-            .is_some_and(|replica| replica.state == ReplicaState::InSync);
-        if readable && moves.last().is_none_or(|last| last.shard != one.shard) {
-            moves.push(PlannedMove {
-                uid: index.uid.clone(),
-                incarnation: index.incarnation,
-                shard: one.shard,
-                group,
-                source: one.from,
-                target: one.to,
-                replaces_source: true,
-            });
-        }
-    }
-    Some(moves)
+    let current = future_holders(state, index, goal.group);
+    let planned =
+        placement::changes(&scope, goal.copies(index), &current, &goal.candidates).ok()?;
+    let resting = |shard| index.shard(shard).is_some_and(|s| s.moving.is_none());
+    let stays = |change: &Change| {
+        change
+            .from
+            .is_some_and(|node| is_pinned(index, node, change.shard))
+    };
+    let mut changes: Vec<Change> = planned
+        .into_iter()
+        .filter(|change| resting(change.shard) && !stays(change))
+        .collect();
+    // A shard has one migration at a time; its next one is planned when this one is done.
+    changes.dedup_by_key(|change| change.shard);
+    Some(changes)
 }
 
-/// Moves that rebuild stale copies, each from a copy in sync, whatever else is going on.
-#[must_use]
-pub fn plan_repair(state: &ClusterState) -> Vec<PlannedMove> {
-    let mut moves = Vec::new();
-    for index in state.indexes.values() {
-        for (shard, placement) in index
-            .shards()
-            .filter(|(_, placement)| placement.moving.is_none())
-        {
-            let stale = placement
-                .replicas
-                .iter()
-                .find(|r| r.state == ReplicaState::Stale);
-            if let (Some(stale), Some(source)) = (stale, placement.readable().next()) {
-                moves.push(PlannedMove {
-                    uid: index.uid.clone(),
-                    incarnation: index.incarnation,
-                    shard,
-                    group: stale.group,
-                    source: source.node,
-                    target: stale.node,
-                    replaces_source: false,
-                });
-            }
+/// The move that makes a change; `None` while there is no copy to take the documents from.
+pub(super) fn as_move(index: &Index, group: GroupId, change: Change) -> Option<PlannedMove> {
+    let shard = index.shard(change.shard)?;
+    let (kind, source, target) = match (change.from, change.to) {
+        (Some(from), Some(to)) => (
+            Kind::Move,
+            source_of(shard, change.shard, Some(from), group)?,
+            to,
+        ),
+        (None, Some(to)) => (
+            Kind::Build,
+            source_of(shard, change.shard, None, group)?,
+            to,
+        ),
+        (Some(from), None) => {
+            let mut others = shard.readable().filter(|r| r.node != from);
+            let stays = others.next()?.node;
+            (Kind::Drop, stays, stays)
         }
+        (None, None) => return None,
+    };
+    Some(PlannedMove {
+        uid: index.uid.clone(),
+        incarnation: index.incarnation,
+        shard: change.shard,
+        group,
+        kind,
+        source,
+        target,
+        replaces: change.from,
+    })
+}
+
+/// The copy that documents are taken from: the one that goes, else one of the group, else any. Where there are
+/// several they take turns, so that no node is read for every shard.
+pub(super) fn source_of(
+    shard: &ShardPlacement,
+    id: ShardId,
+    preferred: Option<NodeId>,
+    group: GroupId,
+) -> Option<NodeId> {
+    let readable: Vec<_> = shard.readable().collect();
+    if let Some(copy) = readable.iter().find(|r| Some(r.node) == preferred) {
+        return Some(copy.node);
     }
-    moves
+    let near: Vec<_> = readable.iter().filter(|r| r.group == group).collect();
+    let turn = usize::from(id.0);
+    match (near.len(), readable.len()) {
+        (0, 0) => None,
+        (0, all) => readable.get(turn % all).map(|r| r.node),
+        (some, _) => near.get(turn % some).map(|r| r.node),
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::ClusterState;
 use crate::id::{MigrationId, NodeId};
-use crate::migration::Phase;
+use crate::migration::{Kind, Phase, Record};
 
 /// The planned migrations that the caps leave room for, oldest first.
 #[must_use]
@@ -24,7 +24,8 @@ pub fn grantable(state: &ClusterState) -> Vec<MigrationId> {
     let mut granted = Vec::new();
     for record in state
         .unfinished_migrations()
-        .filter(|record| record.phase == Phase::Planned)
+        .filter(|record| record.phase == Phase::Planned && !state.is_paused(record))
+        .filter(|record| may_begin(state, record))
     {
         let source = by_source.entry(record.source).or_default();
         let target = by_target.entry(record.target).or_default();
@@ -39,4 +40,20 @@ pub fn grantable(state: &ClusterState) -> Vec<MigrationId> {
         }
     }
     granted
+}
+
+/// The last copy in sync is never dropped.
+fn may_begin(state: &ClusterState, record: &Record) -> bool {
+    let shard = state
+        .indexes
+        .get(&record.index)
+        .and_then(|index| index.shard(record.shard));
+    match record.kind {
+        Kind::Drop => shard.is_some_and(|shard| {
+            shard
+                .readable()
+                .any(|replica| Some(replica.node) != record.replaces)
+        }),
+        Kind::Move | Kind::Build | Kind::Sweep => true,
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cluster::{ClusterState, GroupState, Index, ReplicaState};
+use crate::cluster::{ClusterState, Index, ReplicaState};
 use crate::id::{Epoch, GroupId, Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId};
 use crate::migration::{self, Phase};
 
@@ -121,9 +121,10 @@ impl RoutingTable {
                 },
             )
         });
-        let searchable = state.groups.values().filter(|group| match group.state {
-            GroupState::Searchable => true,
-        });
+        let searchable = state
+            .groups
+            .values()
+            .filter(|group| group.state.is_searched());
         let proxies = state.proxies.values().filter(|proxy| !proxy.lost);
         Some(Self {
             cluster_id: state.cluster_id.clone()?,

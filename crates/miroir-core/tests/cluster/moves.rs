@@ -40,6 +40,7 @@ fn a_node_gets_its_share_and_every_phase_keeps_each_shard_readable_once() {
             log.check_every_shard_is_read_once();
         }
     }
+    log.plan_everything();
     assert_eq!(log.state.operations[&operation].state, OperationState::Done);
     assert_eq!(log.copies_by_node(), [4, 4, 4, 4]);
     assert!(log.index("books").leftovers.is_empty());

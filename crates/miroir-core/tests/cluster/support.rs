@@ -159,6 +159,8 @@ impl Log {
                 Phase::CutOver => Event::ReadsMoved,
                 Phase::Holding => Event::WindowOver,
                 Phase::Cleaning => Event::Cleaned,
+                Phase::Reversing => Event::ReadsMoved,
+                Phase::Dropping => Event::Cleaned,
                 Phase::Done | Phase::Cancelled => panic!("{phase} is not ahead"),
             };
             self.advance(id, event);

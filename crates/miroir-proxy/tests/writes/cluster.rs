@@ -11,7 +11,7 @@ use miroir_core::cluster::{Command, NodeSpec, Outcome, PlannedMove, Policy, Task
 use miroir_core::document::ContentType;
 use miroir_core::hidden_field::shard_of;
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, ShardId, TaskUid};
-use miroir_core::migration::Event;
+use miroir_core::migration::{Event, Kind};
 use miroir_meili::Secret;
 use miroir_proxy::catalog::Catalog;
 use miroir_proxy::control::{self, Control, ControlConfig};
@@ -300,9 +300,10 @@ impl Cluster {
             incarnation,
             shard,
             group,
+            kind: Kind::Move,
             source,
             target,
-            replaces_source: true,
+            replaces: Some(source),
         };
         let Outcome::Planned { migrations, .. } = self.coordinator.apply(&Command::Plan {
             operation: None,

@@ -80,6 +80,7 @@ mod tests {
             placement: placement.collect(),
             nodes: BTreeMap::new(),
             leftovers: BTreeSet::new(),
+            pins: BTreeSet::new(),
             created_at_ms: 0,
             updated_at_ms: 0,
         }

@@ -224,18 +224,11 @@ mod tests {
                 desired,
                 task,
             };
-            match self.apply(changed) {
-                Outcome::SettingsChanged { task, .. } => task,
-                other @ (Outcome::Done
-                | Outcome::NodeAdded { .. }
-                | Outcome::ProxyRegistered(_)
-                | Outcome::IndexCreated { .. }
-                | Outcome::TaskRegistered(_)
-                | Outcome::WritesRegistered(_)
-                | Outcome::Planned { .. }
-                | Outcome::Advanced(_)
-                | Outcome::Rejected(_)) => panic!("{other:?}"),
-            }
+            let outcome = self.apply(changed);
+            let Outcome::SettingsChanged { task, .. } = outcome else {
+                panic!("{outcome:?}")
+            };
+            task
         }
 
         fn enqueued(

@@ -121,7 +121,9 @@ fn policy(request: &v1::InitClusterRequest) -> Result<Policy, Status> {
             .max_migrations_per_source
             .unwrap_or(defaults.max_migrations_per_source),
         throttle_docs_per_s: request.throttle_docs_per_s.or(defaults.throttle_docs_per_s),
+        throttle_bytes_per_s: defaults.throttle_bytes_per_s,
         finished_tasks_max: defaults.finished_tasks_max,
+        finished_migrations_max: defaults.finished_migrations_max,
     };
     policy
         .validate()

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use miroir_core::cluster::{
-    Admission, ClusterState, GroupState, Index, Operation, OperationKind, OperationState,
-    ReplicaState,
+    Admission, ClusterState, GroupState, Index, Operation, OperationState, ReplicaState,
 };
 use miroir_core::id::{IndexUid, NodeId, OperationId};
 use miroir_core::migration::Record;
@@ -51,7 +50,7 @@ pub fn status(ctx: &Context) -> v1::StatusReply {
             state
                 .operations
                 .values()
-                .filter(|operation| operation.state != OperationState::Done)
+                .filter(|operation| !operation.state.is_final())
                 .count(),
         ),
         replicas_stale: state.indexes.values().map(stale).sum(),
@@ -76,8 +75,10 @@ pub fn nodes(ctx: &Context) -> v1::ListNodesReply {
                 weight: node.weight,
                 version: node.version.clone(),
                 admission: match node.admission {
-                    Admission::Active => "active".to_owned(),
-                },
+                    Admission::Active => "active",
+                    Admission::Draining => "draining",
+                }
+                .to_owned(),
                 health: seen.reachability.as_str().to_owned(),
                 replicas: replicas.get(&node.id).copied().unwrap_or(0),
                 documents: seen.documents,
@@ -109,8 +110,11 @@ pub fn groups(state: &ClusterState) -> v1::ListGroupsReply {
     let view = |group: &miroir_core::cluster::Group| v1::Group {
         id: group.id.0,
         state: match group.state {
-            GroupState::Searchable => "searchable".to_owned(),
-        },
+            GroupState::Initialising => "initialising",
+            GroupState::Searchable => "searchable",
+            GroupState::Retiring => "retiring",
+        }
+        .to_owned(),
         nodes: state.members(group.id).map(|node| node.id.0).collect(),
     };
     v1::ListGroupsReply {
@@ -163,24 +167,22 @@ pub fn index_detail(state: &ClusterState, uid: &IndexUid) -> Option<v1::IndexDet
 /// Every operation, oldest first.
 pub fn operations(state: &ClusterState) -> v1::ListOperationsReply {
     let view = |operation: &Operation| {
-        let (kind, node) = match operation.kind {
-            OperationKind::AddNode { node } => ("addNode", Some(node.0)),
-            OperationKind::Repair => ("repair", None),
-        };
         let records = operation
             .migrations
             .iter()
             .filter_map(|id| state.migrations.get(id));
         v1::Operation {
             id: operation.id.0,
-            kind: kind.to_owned(),
+            kind: operation.kind.name().to_owned(),
             state: match operation.state {
                 OperationState::Accepted => "accepted",
                 OperationState::Running => "running",
+                OperationState::Cancelling => "cancelling",
                 OperationState::Done => "done",
+                OperationState::Cancelled => "cancelled",
             }
             .to_owned(),
-            node,
+            node: operation.kind.node().map(|node| node.0),
             migrations: operation.migrations.iter().map(|id| id.0).collect(),
             created_at_ms: operation.created_at_ms,
             finished_at_ms: operation.finished_at_ms,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures::Stream;
-use miroir_core::cluster::{ClusterState, OperationState};
+use miroir_core::cluster::ClusterState;
 use miroir_core::id::OperationId;
 use miroir_proto::v1;
 use tonic::Status;
@@ -54,5 +54,5 @@ fn is_over(state: &ClusterState, operation: Option<OperationId>) -> bool {
         .operations
         .values()
         .filter(|known| operation.is_none_or(|id| known.id == id));
-    concerned.all(|known| known.state == OperationState::Done)
+    concerned.all(|known| known.state.is_final())
 }

@@ -48,6 +48,7 @@ impl ClusterState {
             nodes: nodes.map(|node| (node, NodeIndex::default())).collect(),
             placement,
             leftovers: BTreeSet::new(),
+            pins: BTreeSet::new(),
             created_at_ms: at.ms,
             updated_at_ms: at.ms,
         };
@@ -71,7 +72,8 @@ impl ClusterState {
         replication_factor: u8,
     ) -> Result<Vec<ShardPlacement>, Rejection> {
         let mut placement = vec![ShardPlacement::default(); usize::from(shards)];
-        for group in self.groups.keys().copied() {
+        let staying = self.groups.values().filter(|group| group.state.stays());
+        for group in staying.map(|group| group.id) {
             let candidates = self.candidates(group);
             let scope = Scope {
                 index: uid.as_str(),
@@ -202,10 +204,8 @@ impl ClusterState {
         for one in applied {
             let known = index.nodes.entry(one.node).or_default();
             if one.version >= known.settings_version {
-                *known = NodeIndex {
-                    settings_version: one.version,
-                    settings_task: Some(one.node_task),
-                };
+                known.settings_version = one.version;
+                known.settings_task = Some(one.node_task);
             }
         }
         if let Some(task) = task {

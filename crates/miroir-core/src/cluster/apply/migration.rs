@@ -2,11 +2,11 @@
 
 use super::{Applied, At, next_id};
 use crate::cluster::{
-    ClusterState, MigrationReport, NodeIndex, OperationKind, OperationState, Outcome, PlannedMove,
-    Rejection, ReplicaState,
+    ClusterState, Index, MigrationReport, NodeIndex, OperationKind, OperationState, Outcome,
+    PlannedMove, Rejection, ReplicaState, ShardPlacement,
 };
 use crate::id::{MigrationId, NodeId, OperationId};
-use crate::migration::{Event, Phase, Progress, Record};
+use crate::migration::{Event, Kind, Phase, Progress, Record};
 
 impl ClusterState {
     pub(super) fn plan(
@@ -16,14 +16,9 @@ impl ClusterState {
         moves: &[PlannedMove],
     ) -> Applied {
         if let Some(id) = operation {
-            let known = self
-                .operations
-                .get(&id)
-                .ok_or(Rejection::UnknownOperation(id))?;
-            if known.state != OperationState::Accepted {
-                return Err(Rejection::StalePlan(format!(
-                    "operation {id} is planned already"
-                )));
+            self.check_plannable(id)?;
+            if moves.is_empty() {
+                return self.complete_operation(at, id);
             }
         } else if moves.is_empty() {
             return Err(Rejection::Invalid(
@@ -42,26 +37,38 @@ impl ClusterState {
                 )));
             }
         }
-        let operation = operation.unwrap_or_else(|| {
-            self.accept_operation(at, OperationKind::Repair, OperationState::Accepted)
-        });
+        let operation =
+            operation.unwrap_or_else(|| self.accept_operation(at, OperationKind::Repair));
         let migrations: Vec<_> = moves
             .iter()
             .map(|one| self.begin(at, operation, one))
             .collect();
         if let Some(known) = self.operations.get_mut(&operation) {
-            known.migrations.clone_from(&migrations);
+            known.migrations.extend(&migrations);
             known.state = OperationState::Running;
         }
-        self.settle_operation(at, operation);
         Ok(Outcome::Planned {
             operation,
             migrations,
         })
     }
 
+    fn check_plannable(&self, id: OperationId) -> Result<(), Rejection> {
+        let known = self
+            .operations
+            .get(&id)
+            .ok_or(Rejection::UnknownOperation(id))?;
+        let again = known.state == OperationState::Running && !known.kind.is_planned_once();
+        if (known.state == OperationState::Accepted || again) && !known.paused {
+            return Ok(());
+        }
+        Err(Rejection::StalePlan(format!(
+            "operation {id} takes no more moves"
+        )))
+    }
+
     /// A plan is made on a state that the log may have outrun; what it assumed is checked again here.
-    fn check_move(&self, one: &PlannedMove) -> Result<(), Rejection> {
+    pub(super) fn check_move(&self, one: &PlannedMove) -> Result<(), Rejection> {
         let stale = |why: &str| {
             Err(Rejection::StalePlan(format!(
                 "shard {} of `{}` from {} to {}: {why}",
@@ -81,20 +88,11 @@ impl ClusterState {
         if placement.moving.is_some() {
             return stale("the shard is moving");
         }
-        if !placement
-            .on(one.source)
-            .is_some_and(|r| r.state.is_readable())
-        {
-            return stale("the source is not in sync");
-        }
-        if placement
-            .on(one.target)
-            .is_some_and(|r| r.state != ReplicaState::Stale)
-        {
-            return stale("the target holds a copy");
+        if let Some(why) = unfit(index, placement, one) {
+            return stale(why);
         }
         match self.nodes.get(&one.target) {
-            Some(node) if node.group == one.group => Ok(()),
+            Some(node) if node.group == one.group || !one.kind.builds() => Ok(()),
             Some(_) => stale("the target is in another group"),
             None => stale("the target is gone"),
         }
@@ -109,13 +107,18 @@ impl ClusterState {
             incarnation: one.incarnation,
             shard: one.shard,
             group: one.group,
+            kind: one.kind,
             source: one.source,
-            replaces: one.replaces_source.then_some(one.source),
+            replaces: one.replaces,
             target: one.target,
+            repairs: self.has_copy(one),
+            paused: false,
             phase: Phase::Planned,
             phase_epoch: at.epoch(),
             step: 0,
             throttle_docs_per_s: self.policy.throttle_docs_per_s,
+            throttle_bytes_per_s: self.policy.throttle_bytes_per_s,
+            comparison: None,
             progress: Progress::default(),
             history: Vec::new(),
         };
@@ -128,6 +131,13 @@ impl ClusterState {
             shard.moving = Some(id);
         }
         id
+    }
+
+    /// Whether the target of a build is a copy already, which can only be a stale one.
+    fn has_copy(&self, one: &PlannedMove) -> bool {
+        let index = self.indexes.get(&one.uid);
+        let shard = index.and_then(|index| index.shard(one.shard));
+        one.kind.builds() && shard.is_some_and(|shard| shard.on(one.target).is_some())
     }
 
     pub(super) fn advance(
@@ -158,9 +168,21 @@ impl ClusterState {
                 "node {node}, which migration {id} builds, does not take writes any more"
             )));
         }
+        if record.kind == Kind::Drop && event == Event::SlotGranted {
+            let shard = self
+                .indexes
+                .get(&record.index)
+                .and_then(|i| i.shard(record.shard));
+            if !shard.is_some_and(|s| s.readable().any(|r| Some(r.node) != record.replaces)) {
+                return Err(Rejection::Invalid(format!(
+                    "migration {id} would drop the last copy in sync"
+                )));
+            }
+        }
+        let from = record.phase;
         let phase = record.advance(event, at.epoch(), at.ms)?;
         let record = record.clone();
-        self.settle_placement(&record);
+        self.settle_placement(&record, from);
         if phase.is_final() {
             self.settle_operation(at, record.operation);
         }
@@ -169,57 +191,33 @@ impl ClusterState {
     }
 
     /// Makes the placement say what the phase just entered says.
-    fn settle_placement(&mut self, record: &Record) {
+    fn settle_placement(&mut self, record: &Record, from: Phase) {
         let Some(index) = self.indexes.get_mut(&record.index) else {
             return;
         };
         if index.incarnation != record.incarnation {
             return;
         }
-        let (target, key) = (record.target, (record.target, record.shard));
-        if record.phase == Phase::Preparing {
-            // A target that lost everything needs its settings again.
-            let lost = record
-                .history
-                .last()
-                .is_some_and(|change| change.event == Event::TargetLost);
-            let known = index.nodes.entry(target).or_default();
-            if lost {
-                *known = NodeIndex::default();
-            }
-            index.leftovers.remove(&key);
-        }
-        if record.phase == Phase::Cancelled {
-            index.leftovers.insert(key);
-        }
-        if let (Phase::Cleaning, Some(replaced)) = (record.phase, record.replaces) {
-            index.leftovers.insert((replaced, record.shard));
-        }
-        if let (Phase::Done, Some(replaced)) = (record.phase, record.replaces) {
-            index.leftovers.remove(&(replaced, record.shard));
-        }
+        settle_leftovers(index, record, from);
         let Some(shard) = index.shard_mut(record.shard) else {
             return;
         };
         match record.phase {
             Phase::Planned | Phase::Fenced | Phase::Holding => {}
             Phase::Preparing | Phase::Copying | Phase::CatchingUp => {
-                shard.set(target, record.group, ReplicaState::Building);
-                // Reads that had moved come back to a copy that was written to all along.
-                if let Some(replica) = record.replaces.and_then(|node| find(shard, node))
-                    && replica.state == ReplicaState::Mirror
-                {
-                    replica.state = ReplicaState::InSync;
-                }
+                shard.set(record.target, record.group, ReplicaState::Building);
+                read_replaced_again(shard, record);
             }
-            Phase::Mirroring => shard.set(target, record.group, ReplicaState::Mirror),
+            Phase::Mirroring => shard.set(record.target, record.group, ReplicaState::Mirror),
             Phase::CutOver => {
-                shard.set(target, record.group, ReplicaState::InSync);
-                if let Some(replica) = record.replaces.and_then(|node| find(shard, node))
-                    && replica.state == ReplicaState::InSync
-                {
-                    replica.state = ReplicaState::Mirror;
+                if record.kind.builds() {
+                    shard.set(record.target, record.group, ReplicaState::InSync);
                 }
+                change(
+                    shard,
+                    record.replaces,
+                    (ReplicaState::InSync, ReplicaState::Mirror),
+                );
             }
             Phase::Cleaning => {
                 if let Some(replaced) = record.replaces {
@@ -227,9 +225,22 @@ impl ClusterState {
                 }
             }
             Phase::Done => shard.moving = None,
+            Phase::Reversing => {
+                read_replaced_again(shard, record);
+                // Until every proxy reads elsewhere it gets every write.
+                change(
+                    shard,
+                    Some(record.target),
+                    (ReplicaState::InSync, ReplicaState::Mirror),
+                );
+            }
+            Phase::Dropping => drop_target(shard, record),
             Phase::Cancelled => {
                 shard.moving = None;
-                shard.remove(target);
+                read_replaced_again(shard, record);
+                if undoes_target(record, from) {
+                    drop_target(shard, record);
+                }
             }
         }
     }
@@ -242,18 +253,6 @@ impl ClusterState {
         if record.advance(event, at.epoch(), at.ms).is_ok() {
             let operation = record.operation;
             self.settle_operation(at, operation);
-        }
-    }
-
-    fn settle_operation(&mut self, at: At, id: OperationId) {
-        let Some(operation) = self.operations.get_mut(&id) else {
-            return;
-        };
-        let finished =
-            |id: &MigrationId| self.migrations.get(id).is_none_or(|m| m.phase.is_final());
-        if operation.state == OperationState::Running && operation.migrations.iter().all(finished) {
-            operation.state = OperationState::Done;
-            operation.finished_at_ms = Some(at.ms);
         }
     }
 
@@ -284,7 +283,7 @@ impl ClusterState {
                 "node {source} has no copy in sync to read from"
             )));
         }
-        record.phase.after(Event::SourceChanged, record.kind())?;
+        record.phase.after(Event::SourceChanged, record.kind)?;
         if let Some(record) = self.migrations.get_mut(&id) {
             record.source = source;
         }
@@ -299,6 +298,9 @@ impl ClusterState {
                 .filter(|m| m.step == report.step)
             {
                 record.progress.clone_from(&report.progress);
+                if report.comparison.is_some() {
+                    record.comparison.clone_from(&report.comparison);
+                }
             }
         }
         Outcome::Done
@@ -320,11 +322,14 @@ fn relies_on_source(event: Event) -> bool {
         | Event::TargetBehind
         | Event::TargetLost
         | Event::SourceChanged
+        | Event::CancelAsked
+        | Event::ReverseAsked
+        | Event::LeftBehind
         | Event::Abandoned => false,
     }
 }
 
-fn readable(index: Option<&crate::cluster::Index>, record: &Record) -> bool {
+fn readable(index: Option<&Index>, record: &Record) -> bool {
     let shard = index.and_then(|index| index.shard(record.shard));
     shard
         .and_then(|shard| shard.on(record.source))
@@ -332,19 +337,150 @@ fn readable(index: Option<&crate::cluster::Index>, record: &Record) -> bool {
 }
 
 /// Whether the target takes every client write: what was compared is worth nothing when it missed one since.
-fn is_mirror(index: Option<&crate::cluster::Index>, record: &Record) -> bool {
+fn is_mirror(index: Option<&Index>, record: &Record) -> bool {
     let shard = index.and_then(|index| index.shard(record.shard));
     shard
         .and_then(|shard| shard.on(record.target))
         .is_some_and(|replica| replica.state == ReplicaState::Mirror)
 }
 
-fn find(
-    shard: &mut crate::cluster::ShardPlacement,
-    node: NodeId,
-) -> Option<&mut crate::cluster::Replica> {
-    shard
+/// Why a planned move does not fit the copies there are, if it does not.
+fn unfit(index: &Index, placement: &ShardPlacement, one: &PlannedMove) -> Option<&'static str> {
+    let readable = |node| placement.on(node).is_some_and(|r| r.state.is_readable());
+    let held = |node| placement.on(node).map(|r| r.state);
+    match one.kind {
+        Kind::Move | Kind::Build if !readable(one.source) => Some("the source is not in sync"),
+        Kind::Move | Kind::Build
+            if held(one.target).is_some_and(|state| state != ReplicaState::Stale) =>
+        {
+            Some("the target holds a copy")
+        }
+        Kind::Move => match one.replaces {
+            Some(replaced) if replaced == one.target => Some("it replaces its own target"),
+            Some(replaced) if held(replaced).is_none() => Some("the copy it replaces is gone"),
+            Some(_) => None,
+            None => Some("it replaces no copy"),
+        },
+        Kind::Build => one.replaces.map(|_| "a copy is built, and none replaced"),
+        Kind::Drop => match one.replaces {
+            Some(replaced) if held(replaced).is_none() => Some("the copy is gone"),
+            Some(replaced) if replaced == one.source || one.source != one.target => {
+                Some("a drop names a copy that stays")
+            }
+            Some(_) if !readable(one.source) => Some("the copy that stays is not in sync"),
+            Some(_) => None,
+            None => Some("it drops no copy"),
+        },
+        Kind::Sweep if held(one.target).is_some() => Some("the node has a copy"),
+        Kind::Sweep if !index.leftovers.contains(&(one.target, one.shard)) => {
+            Some("nothing is left there")
+        }
+        Kind::Sweep if one.replaces != Some(one.target) => Some("a sweep names one node"),
+        Kind::Sweep => None,
+    }
+}
+
+/// What nodes hold of a shard without having a copy of it.
+fn settle_leftovers(index: &mut Index, record: &Record, from: Phase) {
+    let built = (record.target, record.shard);
+    let replaced = record.replaces.map(|node| (node, record.shard));
+    match record.phase {
+        Phase::Preparing => {
+            // A target that lost everything needs its settings again.
+            let lost = record
+                .history
+                .last()
+                .is_some_and(|change| change.event == Event::TargetLost);
+            let known = index.nodes.entry(record.target).or_default();
+            if lost {
+                *known = NodeIndex::default();
+            }
+            index.leftovers.remove(&built);
+        }
+        Phase::Cleaning => index.leftovers.extend(replaced),
+        Phase::Done if is_cleared(record) => {
+            if let Some(replaced) = replaced {
+                index.leftovers.remove(&replaced);
+            }
+        }
+        Phase::Dropping => {
+            index.leftovers.insert(built);
+        }
+        Phase::Cancelled if is_cleared(record) => {
+            index.leftovers.remove(&built);
+        }
+        Phase::Cancelled if undoes_target(record, from) => {
+            index.leftovers.insert(built);
+        }
+        Phase::Planned
+        | Phase::Copying
+        | Phase::CatchingUp
+        | Phase::Fenced
+        | Phase::Mirroring
+        | Phase::CutOver
+        | Phase::Holding
+        | Phase::Reversing
+        | Phase::Done
+        | Phase::Cancelled => {}
+    }
+}
+
+/// Whether the last thing seen was that nothing is left.
+fn is_cleared(record: &Record) -> bool {
+    record
+        .history
+        .last()
+        .is_some_and(|change| change.event == Event::Cleaned)
+}
+
+/// Whether a migration that ends given up leaves something on its target: not before it has begun, not after what
+/// it built has been deleted, and not when the copy it built is the one that stays.
+fn undoes_target(record: &Record, from: Phase) -> bool {
+    record.kind.builds()
+        && match from {
+            Phase::Preparing
+            | Phase::Copying
+            | Phase::CatchingUp
+            | Phase::Fenced
+            | Phase::Mirroring
+            | Phase::CutOver
+            | Phase::Holding
+            | Phase::Reversing => true,
+            Phase::Planned | Phase::Cleaning | Phase::Dropping | Phase::Done | Phase::Cancelled => {
+                false
+            }
+        }
+}
+
+/// The target's copy goes; one that was stale before stays listed, to be repaired another time.
+fn drop_target(shard: &mut ShardPlacement, record: &Record) {
+    if record.repairs {
+        shard.set(record.target, record.group, ReplicaState::Stale);
+    } else {
+        shard.remove(record.target);
+    }
+}
+
+/// Reads that had moved come back to a copy that was written to all along.
+fn read_replaced_again(shard: &mut ShardPlacement, record: &Record) {
+    change(
+        shard,
+        record.replaces,
+        (ReplicaState::Mirror, ReplicaState::InSync),
+    );
+}
+
+/// Puts a copy from one state into another; a copy in any other state stays as it is.
+fn change(
+    shard: &mut ShardPlacement,
+    node: Option<NodeId>,
+    (from, to): (ReplicaState, ReplicaState),
+) {
+    let copy = shard
         .replicas
         .iter_mut()
-        .find(|replica| replica.node == node)
+        .find(|replica| Some(replica.node) == node);
+    if let Some(replica) = copy.filter(|replica| replica.state == from) {
+        replica.state = to;
+    }
 }

@@ -1,8 +1,14 @@
 //! `apply`: one command, at one place of the log, to one state.
 
+mod group;
 mod index;
+mod loss;
 mod migration;
+mod node;
+mod operation;
+mod proxy;
 mod topology;
+mod wish;
 mod write;
 
 use super::{ClusterState, Command, Outcome, Rejection};
@@ -40,6 +46,45 @@ impl ClusterState {
         match command {
             Command::Bootstrap { cluster_id, policy } => self.bootstrap(at, cluster_id, policy),
             Command::AddNode { node } => self.add_node(at, node),
+            Command::DrainNode { node } => self.drain_node(at, *node),
+            Command::UndrainNode { node } => self.undrain_node(at, *node),
+            Command::RemoveNode { node, force } => self.remove_node(at, *node, *force),
+            Command::ReplaceLost { node } => self.replace_lost(at, *node),
+            Command::AddGroup { nodes } => self.add_group(at, nodes),
+            Command::RemoveGroup { group } => self.remove_group(at, *group),
+            Command::ChangeReplicationFactor {
+                uid,
+                replication_factor,
+            } => self.change_replication_factor(at, uid, *replication_factor),
+            Command::Rebalance { uid } => self.rebalance(at, uid.as_ref()),
+            Command::MoveShard {
+                uid,
+                shard,
+                from,
+                to,
+            } => self.move_shard(at, (uid, *shard), (*from, *to)),
+            Command::Pin {
+                uid,
+                shard,
+                node,
+                pinned,
+            } => self.pin(at, (uid, *shard), *node, *pinned),
+            Command::SetHold { reason } => self.set_hold(at, reason.as_deref()),
+            Command::ChangePolicy { policy } => self.change_policy(at, policy),
+            Command::ControlMigration { id, control } => self.control_migration(at, *id, *control),
+            Command::ControlOperation { id, control } => self.control_operation(at, *id, *control),
+            Command::IndexSeen {
+                uid,
+                incarnation,
+                node,
+                created_at,
+            } => self.index_seen((uid, *incarnation), *node, created_at),
+            Command::IndexLost {
+                uid,
+                incarnation,
+                node,
+                created_at,
+            } => self.index_lost(at, (uid, *incarnation), *node, created_at),
             Command::RegisterProxy {
                 instance,
                 name,

@@ -6,7 +6,7 @@ use crate::cluster::{
     TaskUpdate, Write,
 };
 use crate::id::{Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId, TaskUid};
-use crate::migration::{Event, Phase};
+use crate::migration::Event;
 
 /// What a missed write does to the copy that missed it.
 enum Verdict {
@@ -147,7 +147,9 @@ impl ClusterState {
                 .ok_or_else(|| Rejection::Invalid(format!("index `{uid}` has no shard {shard}")))?;
             let lost = |replica: NodeId| missed.contains(&(*shard, replica));
             let moving = placement.moving.and_then(|id| self.migrations.get(&id));
-            let back = moving.filter(|m| m.phase.mirrors_writes() && m.target == *node);
+            let back = moving.filter(|m| {
+                m.phase.mirrors_writes() && m.target == *node && m.goes_back_when_behind()
+            });
             // A target can be given up as long as some other copy that takes writes took this one.
             let others = || {
                 placement
@@ -204,11 +206,6 @@ impl ClusterState {
     pub(super) fn go_back(&mut self, at: At, id: MigrationId, event: Event) {
         let step = self.migrations.get(&id).map(|m| m.step);
         if let Some(step) = step {
-            debug_assert!(
-                self.migrations
-                    .get(&id)
-                    .is_some_and(|m| m.phase != Phase::Planned)
-            );
             // An illegal pair would change nothing; the callers' phases are all legal.
             let _legal = self.advance(at, (id, step), event);
         }

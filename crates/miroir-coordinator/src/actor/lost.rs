@@ -1,0 +1,111 @@
+//! Nodes that have been down for so long that what they hold is built elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use miroir_core::cluster::{
+    Admission, ClusterState, Command, Control, GroupState, Operation, OperationKind, OperationState,
+};
+use miroir_core::id::NodeId;
+use miroir_core::planning;
+use tokio::time::Instant;
+
+use crate::nodes::{NodeHealth, Reachability};
+
+/// Since when each node has been down, as this leader saw it. A new leader begins to count anew, which only makes
+/// the grace period longer.
+#[derive(Debug)]
+pub struct LostNodes {
+    grace: Duration,
+    down: BTreeMap<NodeId, Instant>,
+    /// Nodes for which an operation was asked for in this absence: one that could not place all asks once only.
+    asked: BTreeMap<NodeId, Instant>,
+    /// Nodes that answer; one that a new leader has not looked at yet is neither up nor down.
+    up: BTreeSet<NodeId>,
+}
+
+impl LostNodes {
+    /// Nodes count as lost after `grace`.
+    #[must_use]
+    pub fn new(grace: Duration) -> Self {
+        Self {
+            grace,
+            down: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            up: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of the latest looks at the nodes.
+    pub fn look(&mut self, health: &BTreeMap<NodeId, NodeHealth>, now: Instant) {
+        let is_down = |node: &NodeId| {
+            health
+                .get(node)
+                .is_some_and(|seen| seen.reachability == Reachability::Down)
+        };
+        let is_up = |seen: &NodeHealth| seen.reachability == Reachability::Up;
+        self.up = health
+            .iter()
+            .filter(|(_, seen)| is_up(seen))
+            .map(|(node, _)| *node)
+            .collect();
+        self.down.retain(|node, _| is_down(node));
+        self.asked.retain(|node, _| is_down(node));
+        for node in health.keys().filter(|node| is_down(node)) {
+            self.down.entry(*node).or_insert(now);
+        }
+    }
+
+    /// What should be done about lost nodes: build their copies elsewhere, or stop that when one has come back.
+    pub fn next(&mut self, state: &ClusterState) -> Option<Command> {
+        if let Some(back) = self.came_back(state) {
+            return Some(Command::ControlOperation {
+                id: back.id,
+                control: Control::Cancel,
+            });
+        }
+        let now = Instant::now();
+        let lost = |node: &NodeId| {
+            let since = self.down.get(node);
+            since.is_some_and(|since| now.duration_since(*since) >= self.grace)
+        };
+        let node = state
+            .nodes
+            .values()
+            .filter(|node| node.admission == Admission::Active && lost(&node.id))
+            .filter(|node| {
+                let group = state.groups.get(&node.group);
+                group.is_some_and(|group| group.state == GroupState::Searchable)
+            })
+            .map(|node| node.id)
+            .find(|node| {
+                let again = self
+                    .asked
+                    .get(node)
+                    .is_none_or(|at| now.duration_since(*at) >= self.grace);
+                again && !planning::is_empty(state, *node) && !is_replaced(state, *node)
+            })?;
+        self.asked.insert(node, now);
+        Some(Command::ReplaceLost { node })
+    }
+
+    /// An operation about a node that answers again.
+    fn came_back<'a>(&self, state: &'a ClusterState) -> Option<&'a Operation> {
+        state.operations.values().find(|operation| {
+            let under_way = matches!(
+                operation.state,
+                OperationState::Accepted | OperationState::Running
+            );
+            let OperationKind::ReplaceLost { node } = operation.kind else {
+                return false;
+            };
+            under_way && self.up.contains(&node)
+        })
+    }
+}
+
+fn is_replaced(state: &ClusterState, node: NodeId) -> bool {
+    let kind = OperationKind::ReplaceLost { node };
+    let mut under_way = state.operations.values().filter(|o| !o.state.is_final());
+    under_way.any(|operation| operation.kind == kind)
+}

@@ -1,0 +1,84 @@
+//! Nodes that come back without what they held.
+
+use super::{Applied, At};
+use crate::cluster::{ClusterState, NodeIndex, Outcome, ReplicaState};
+use crate::id::{Incarnation, IndexUid, NodeId};
+use crate::migration::{Event, Phase};
+
+impl ClusterState {
+    /// Remembers when a node created an index. The first answer counts; a later one is compared with it.
+    pub(super) fn index_seen(
+        &mut self,
+        (uid, incarnation): (&IndexUid, Incarnation),
+        node: NodeId,
+        created_at: &str,
+    ) -> Applied {
+        let index = self.index_of(uid, incarnation)?;
+        if let Some(known) = index.nodes.get_mut(&node)
+            && known.created_at.is_none()
+        {
+            known.created_at = Some(created_at.to_owned());
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Every copy of the index on the node is out of use, and the node gets index and settings anew. A copy that is
+    /// being built there begins from nothing.
+    pub(super) fn index_lost(
+        &mut self,
+        at: At,
+        (uid, incarnation): (&IndexUid, Incarnation),
+        node: NodeId,
+        created_at: &str,
+    ) -> Applied {
+        let index = self.index_of(uid, incarnation)?;
+        let known = index.nodes.get(&node).and_then(|n| n.created_at.as_deref());
+        if known != Some(created_at) {
+            return Ok(Outcome::Done);
+        }
+        self.build_anew(at, uid, node);
+        let index = self.index_of(uid, incarnation)?;
+        index.nodes.insert(node, NodeIndex::default());
+        index.leftovers.retain(|(holder, _)| *holder != node);
+        let copies = index
+            .placement
+            .iter_mut()
+            .flat_map(|shard| &mut shard.replicas);
+        for replica in copies.filter(|r| r.node == node && r.state.takes_writes()) {
+            replica.state = ReplicaState::Stale;
+        }
+        self.touch(at);
+        Ok(Outcome::Done)
+    }
+
+    /// Migrations that were building a copy of the index on the node begin from nothing. Where reads have moved to
+    /// that copy they go back, if the other got every write; else it is repaired when the migration is over.
+    fn build_anew(&mut self, at: At, uid: &IndexUid, node: NodeId) {
+        let built_there: Vec<_> = self
+            .unfinished_migrations()
+            .filter(|m| m.index == *uid && m.target == node && m.kind.builds())
+            .map(|m| (m.id, m.phase, self.can_read_again(m)))
+            .collect();
+        for (id, phase, can_read_again) in built_there {
+            match phase {
+                Phase::Preparing
+                | Phase::Copying
+                | Phase::CatchingUp
+                | Phase::Fenced
+                | Phase::Mirroring => self.go_back(at, id, Event::TargetLost),
+                Phase::CutOver | Phase::Holding if can_read_again => {
+                    self.go_back(at, id, Event::TargetBehind);
+                    self.go_back(at, id, Event::TargetLost);
+                }
+                Phase::CutOver
+                | Phase::Holding
+                | Phase::Planned
+                | Phase::Cleaning
+                | Phase::Done
+                | Phase::Reversing
+                | Phase::Dropping
+                | Phase::Cancelled => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What an operation needs next.
+
+use crate::cluster::{
+    ClusterState, GroupState, Index, Operation, OperationKind, OperationState, PlannedMove,
+};
+use crate::id::{Epoch, GroupId, NodeId, OperationId};
+use crate::placement::Change;
+
+use super::drain::is_empty;
+use super::moves::{Goal, as_move, changes_of};
+
+/// Moves of one plan: it must fit into one command of the log. The rest is planned when these are done.
+pub const MOVES_MAX: usize = 512;
+
+/// What an operation needs next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// These moves.
+    Move(Vec<PlannedMove>),
+    /// Nothing: it can be ended.
+    Complete,
+    /// Nothing but that every proxy reads by a table of this epoch.
+    CompleteAfterReads(Epoch),
+    /// Something that nobody plans: a node that comes back, a pin that is lifted.
+    Wait,
+}
+
+/// The oldest operation that is not paused and whose moves are done, with what it needs next. Operations take
+/// turns: those after it wait.
+#[must_use]
+pub fn next_step(state: &ClusterState) -> Option<(OperationId, Step)> {
+    let mut waiting = state
+        .operations
+        .values()
+        .filter(|o| !o.state.is_final() && !o.paused && !o.kind.is_planned_once());
+    let first = waiting.find(|o| o.state != OperationState::Cancelling)?;
+    let under_way = |id| {
+        state
+            .migrations
+            .get(id)
+            .is_some_and(|record| !record.phase.is_final())
+    };
+    if first.migrations.iter().any(under_way) {
+        return None;
+    }
+    Some((first.id, step_of(state, first)))
+}
+
+/// The moves that [`next_step`] asks for; none to end the operation. `None` when there is nothing to propose.
+#[must_use]
+pub fn plan_operation(state: &ClusterState) -> Option<(OperationId, Vec<PlannedMove>)> {
+    let (id, step) = next_step(state)?;
+    match step {
+        Step::Move(moves) => Some((id, moves)),
+        Step::Complete => Some((id, Vec::new())),
+        Step::CompleteAfterReads(_) | Step::Wait => None,
+    }
+}
+
+fn step_of(state: &ClusterState, operation: &Operation) -> Step {
+    match &operation.kind {
+        OperationKind::AddNode { node } => {
+            let group = state.nodes.get(node).map(|node| node.group);
+            group.map_or(Step::Complete, |group| {
+                settle(state, operation, &[group], |_| true, |_| true)
+            })
+        }
+        OperationKind::AddGroup { group } => {
+            settle(state, operation, &[*group], |_| true, |_| true)
+        }
+        OperationKind::DrainNode { node } => drain(state, operation, *node),
+        OperationKind::RemoveNode { node, group, .. } => {
+            if state.nodes.contains_key(node) {
+                drain(state, operation, *node)
+            } else {
+                // It is gone; what it held is built elsewhere.
+                let missing = |change: &Change| change.from.is_none();
+                settle(state, operation, &[*group], |_| true, missing)
+            }
+        }
+        OperationKind::RemoveGroup { group } => match state.groups.get(group) {
+            Some(group) => Step::CompleteAfterReads(group.state_epoch),
+            None => Step::Complete,
+        },
+        OperationKind::ChangeReplicationFactor {
+            uid, incarnation, ..
+        } => {
+            let meant = |index: &Index| index.uid == *uid && index.incarnation == *incarnation;
+            settle(state, operation, &staying(state), meant, |_| true)
+        }
+        OperationKind::Rebalance { uid } => {
+            let meant = |index: &Index| uid.as_ref().is_none_or(|uid| index.uid == *uid);
+            settle(state, operation, &staying(state), meant, |_| true)
+        }
+        OperationKind::ReplaceLost { node } => replace(state, operation, *node),
+        OperationKind::MoveShard | OperationKind::Repair => Step::Wait,
+    }
+}
+
+fn staying(state: &ClusterState) -> Vec<GroupId> {
+    let groups = state.groups.values();
+    groups
+        .filter(|group| group.state != GroupState::Retiring)
+        .map(|group| group.id)
+        .collect()
+}
+
+/// Every change of some indexes in some groups that is of a kind.
+fn settle(
+    state: &ClusterState,
+    operation: &Operation,
+    groups: &[GroupId],
+    meant: impl Fn(&Index) -> bool,
+    of_interest: impl Fn(&Change) -> bool,
+) -> Step {
+    let goals: Vec<Goal> = groups.iter().map(|group| Goal::of(state, *group)).collect();
+    gather(state, operation, &goals, meant, of_interest)
+}
+
+fn gather(
+    state: &ClusterState,
+    operation: &Operation,
+    goals: &[Goal],
+    meant: impl Fn(&Index) -> bool,
+    of_interest: impl Fn(&Change) -> bool,
+) -> Step {
+    let (mut moves, mut stuck) = (Vec::new(), false);
+    for goal in goals {
+        for index in state.indexes.values().filter(|index| meant(index)) {
+            let Some(changes) = changes_of(state, index, goal) else {
+                stuck = true;
+                continue;
+            };
+            let excused = |change: &Change| {
+                let key = (index.uid.clone(), goal.group, change.shard);
+                operation.excused.contains(&key)
+            };
+            for change in changes {
+                if !of_interest(&change) || excused(&change) {
+                    continue;
+                }
+                match as_move(index, goal.group, change) {
+                    Some(one) => moves.push(one),
+                    None => stuck = true,
+                }
+            }
+        }
+    }
+    // A shard that is to change in two groups changes in one after the other.
+    let mut seen = std::collections::BTreeSet::new();
+    moves.retain(|one| seen.insert((one.uid.clone(), one.shard)));
+    moves.truncate(MOVES_MAX);
+    match (moves.is_empty(), stuck) {
+        (false, _) => Step::Move(moves),
+        (true, true) => Step::Wait,
+        (true, false) => Step::Complete,
+    }
+}
+
+fn drain(state: &ClusterState, operation: &Operation, node: NodeId) -> Step {
+    let Some(group) = state.nodes.get(&node).map(|node| node.group) else {
+        return Step::Complete;
+    };
+    let leaves = |change: &Change| change.from == Some(node);
+    let step = settle(state, operation, &[group], |_| true, leaves);
+    if step == Step::Complete && !is_empty(state, node) {
+        // Shards that another operation moves, or that are pinned, are still there.
+        return Step::Wait;
+    }
+    step
+}
+
+/// Copies on a lost node are built elsewhere, where there is room.
+fn replace(state: &ClusterState, operation: &Operation, node: NodeId) -> Step {
+    let Some(group) = state.nodes.get(&node).map(|node| node.group) else {
+        return Step::Complete;
+    };
+    let goal = Goal::of(state, group).without(node);
+    let roomy = |index: &Index| goal.candidates.len() >= usize::from(index.replication_factor);
+    let leaves = |change: &Change| change.from == Some(node) && change.to.is_some();
+    let step = gather(state, operation, std::slice::from_ref(&goal), roomy, leaves);
+    if step == Step::Wait {
+        // What cannot be built now is tried again by another operation, if the node stays away.
+        return Step::Complete;
+    }
+    step
+}
