@@ -146,6 +146,12 @@ impl ClusterState {
         (id, step): (MigrationId, u32),
         event: Event,
     ) -> Applied {
+        let leaving = self.migrations.get(&id).filter(|m| leaves_target(m, event));
+        if leaving.is_some_and(|m| m.step == step && !self.can_read_again(m)) {
+            return Err(Rejection::Invalid(format!(
+                "no copy but the one that migration {id} built got every write"
+            )));
+        }
         let record = self
             .migrations
             .get_mut(&id)
@@ -305,6 +311,12 @@ impl ClusterState {
         }
         Outcome::Done
     }
+}
+
+/// Whether an event gives a target up that was read: it will be deleted.
+fn leaves_target(m: &Record, event: Event) -> bool {
+    let back = (m.phase, event) == (Phase::Reversing, Event::ReadsMoved);
+    m.kind.builds() && (back || event == Event::ReverseAsked)
 }
 
 /// Whether an event says that the target has what the source has: that is worth nothing when the source lacks a
