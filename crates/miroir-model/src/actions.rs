@@ -35,6 +35,10 @@ pub enum Action {
     Forget(Proxy),
     /// A proxy becomes the writer.
     Assign(Proxy),
+    /// An operator cancels the move.
+    Cancel,
+    /// An operator puts reads back.
+    Reverse,
     /// Another leader begins.
     LoseLeader,
     /// What a deposed leader sent arrives.

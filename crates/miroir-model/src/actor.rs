@@ -142,10 +142,9 @@ pub fn actions(state: &State, bugs: Bugs, out: &mut Vec<Action>) {
         }
         At::Conclude(event) => {
             out.push(Action::Conclude(event));
-            match event {
-                Event::Mismatch => out.push(Action::LookAgain),
-                Event::CaughtUp if state.leader.dirty != 0 => out.push(Action::LookAgain),
-                _ => {}
+            let more = event == Event::CaughtUp && state.leader.dirty != 0;
+            if event == Event::Mismatch || more {
+                out.push(Action::LookAgain);
             }
         }
         At::DrainBoth(_) | At::DrainSource(_) | At::DrainTarget => {
@@ -193,7 +192,7 @@ pub fn act(state: &mut State, bugs: Bugs) {
         At::DrainTarget => clear(state, Copy::C),
         At::DrainSource(then) => source_drained(state, bugs, then),
         At::Clearing => {
-            let cleaned = state.log.phase() == Phase::Cleaning;
+            let cleaned = state.log.phase() != Phase::Preparing;
             let event = if cleaned {
                 Event::Cleaned
             } else {
@@ -244,7 +243,7 @@ fn clear(state: &mut State, copy: Copy) {
 /// The barrier is passed.
 fn start(state: &mut State, bugs: Bugs) {
     match state.log.phase() {
-        Phase::Preparing => {
+        Phase::Preparing | Phase::Dropping => {
             state.leader.actor = Actor {
                 at: At::DrainTarget,
                 ahead: state.node(Copy::C).queue.len(),
@@ -266,7 +265,7 @@ fn start(state: &mut State, bugs: Bugs) {
             }
         }
         Phase::Mirroring => drain_both(state, WHOLE),
-        Phase::CutOver => go(state, At::Conclude(Event::ReadsMoved)),
+        Phase::CutOver | Phase::Reversing => go(state, At::Conclude(Event::ReadsMoved)),
         Phase::Holding => go(state, At::Conclude(Event::WindowOver)),
         Phase::Cleaning => drain_source(state, Then::Clear),
         Phase::Planned | Phase::Done | Phase::Cancelled => {}
@@ -339,26 +338,27 @@ fn compared(state: &mut State, of_a: Docs, suspects: u8) {
 
 /// Everything that was to be copied is enqueued on C.
 fn copied(state: &mut State, bugs: Bugs) {
-    match state.log.phase() {
-        Phase::Copying => go(state, At::Conclude(Event::Copied)),
-        Phase::CatchingUp if state.leader.actor.whole => go(state, At::Start),
-        Phase::CatchingUp => {
-            state.leader.actor.pending = 0;
-            go(state, At::Conclude(Event::CaughtUp));
-        }
-        _ => {
-            state.leader.actor.pending = 0;
-            collect(state, bugs);
-            let actor = &state.leader.actor;
-            let all = actor.trusted.is_some() && actor.pending == 0;
-            let event = if all {
-                Event::FenceDrained
-            } else {
-                Event::FenceOverrun
-            };
-            go(state, At::Conclude(event));
-        }
+    let phase = state.log.phase();
+    if phase == Phase::CatchingUp && state.leader.actor.whole {
+        return go(state, At::Start);
     }
+    state.leader.actor.pending = 0;
+    let event = if phase == Phase::Copying {
+        Event::Copied
+    } else if phase == Phase::CatchingUp {
+        Event::CaughtUp
+    } else {
+        // A writer that was lost meanwhile has taken what it had not reported with it.
+        collect(state, bugs);
+        let actor = &state.leader.actor;
+        let all = actor.trusted.is_some() && actor.pending == 0;
+        if all {
+            Event::FenceDrained
+        } else {
+            Event::FenceOverrun
+        }
+    };
+    go(state, At::Conclude(event));
 }
 
 /// What was found is not committed: the documents that differ are compared again, for one copy may have been ahead;

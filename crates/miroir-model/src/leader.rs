@@ -1,5 +1,6 @@
 //! What the leader does about proxies, and how leaders and proxies are lost.
 
+use miroir_core::cluster::Control;
 use miroir_core::migration::Event;
 
 use crate::actions::Action;
@@ -36,6 +37,14 @@ pub fn actions(state: &State, bound: &Bound, out: &mut Vec<Action>) {
     }
     if state.spent.leaders < bound.leaders && state.spent.faults() < bound.faults {
         out.push(Action::LoseLeader);
+    }
+    if state.spent.orders < bound.orders && state.spent.faults() < bound.faults {
+        if state.log.takes(Event::CancelAsked) {
+            out.push(Action::Cancel);
+        }
+        if state.log.takes(Event::ReverseAsked) {
+            out.push(Action::Reverse);
+        }
     }
     if state.leader.late.is_some() {
         out.push(Action::ArriveLate);
@@ -88,6 +97,12 @@ pub fn lose(state: &mut State, bugs: Bugs, proxy: Proxy) {
 /// A lost proxy has certainly stopped reading.
 pub fn forget(state: &mut State, proxy: Proxy) {
     state.commit(|log| log.forget(proxy));
+}
+
+/// An operator's order is committed.
+pub fn order(state: &mut State, control: Control) {
+    state.spent.orders += 1;
+    state.commit(|log| log.order(control));
 }
 
 /// Another leader begins: it remembers nothing, and waits until what the old one sent has arrived.

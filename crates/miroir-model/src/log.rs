@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use miroir_core::cluster::{
-    ClusterState, Command, NewIndex, NewTask, NodeSpec, Outcome, PlannedMove, Policy, Rejection,
-    ReplicaState, TaskKind, Write,
+    ClusterState, Command, Control, NewIndex, NewTask, NodeSpec, Outcome, PlannedMove, Policy,
+    Rejection, ReplicaState, TaskKind, Write,
 };
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, ProxyId, ShardId};
 use miroir_core::migration::{Event, Kind, Phase, PhaseChange, Record};
@@ -120,7 +120,8 @@ impl Log {
             group: GROUP,
             source: nodes[0],
             target: nodes[1],
-            replaces_source: kind == Kind::Move,
+            kind,
+            replaces: (kind == Kind::Move).then_some(nodes[0]),
         };
         index += 1;
         let outcome = state.apply(
@@ -214,6 +215,21 @@ impl Log {
         matches!(self.commit(&command), Outcome::Advanced(_))
     }
 
+    /// Carries an operator's order out. Whether it was accepted.
+    pub fn order(&mut self, control: Control) -> bool {
+        let command = Command::ControlMigration {
+            id: self.names.migration,
+            control,
+        };
+        matches!(self.commit(&command), Outcome::Controlled { .. })
+    }
+
+    /// Whether the phase table knows an event in the present phase.
+    #[must_use]
+    pub fn takes(&self, event: Event) -> bool {
+        self.phase.after(event, self.record().kind).is_ok()
+    }
+
     /// Registers a write of `by` that `missed` copies did not take, in one command.
     ///
     /// # Errors
@@ -230,13 +246,11 @@ impl Log {
             proxy: self.names.proxies[by.index()],
             writes: vec![write],
         };
-        match self.commit(&command) {
-            Outcome::WritesRegistered(results) => {
-                results.into_iter().try_for_each(|one| one.map(|_| ()))
-            }
-            Outcome::Rejected(rejection) => Err(rejection),
-            other => unreachable!("registering answers {other:?}"),
-        }
+        let outcome = self.commit(&command);
+        let Outcome::WritesRegistered(results) = outcome else {
+            unreachable!("registering answers {outcome:?}")
+        };
+        results.into_iter().try_for_each(|one| one.map(|_| ()))
     }
 
     /// Takes a copy out of use by a command of its own.

@@ -17,7 +17,7 @@ struct Args {
     /// Writes of clients.
     #[arg(long, default_value_t = 2)]
     writes: u8,
-    /// Everything that may go wrong, together.
+    /// Everything out of the ordinary, together: losses, misses and orders.
     #[arg(long, default_value_t = 1)]
     faults: u8,
     /// Proxies lost.
@@ -29,6 +29,9 @@ struct Args {
     /// Requests or answers lost between a writer and a node.
     #[arg(long, default_value_t = 1)]
     misses: u8,
+    /// Orders of an operator: to cancel, or to put reads back.
+    #[arg(long, default_value_t = 1)]
+    orders: u8,
     /// The target is one more copy, it does not replace A.
     #[arg(long)]
     build: bool,
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         losses: args.losses,
         leaders: args.leaders,
         misses: args.misses,
+        orders: args.orders,
     };
     let began = Instant::now();
     let checker = MoveModel { bound, bugs }

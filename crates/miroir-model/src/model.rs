@@ -1,5 +1,6 @@
 //! The model as the checker sees it.
 
+use miroir_core::cluster::Control;
 use miroir_core::migration::Kind;
 use stateright::{Model, Property};
 
@@ -18,7 +19,7 @@ pub struct Bound {
     pub docs: u8,
     /// Writes of clients, each a put or a deletion of either document.
     pub writes: u8,
-    /// Everything that may go wrong, together.
+    /// Everything out of the ordinary, together: losses, misses and orders.
     pub faults: u8,
     /// Proxies that crash or are cut off: the first writer, or the reader.
     pub losses: u8,
@@ -26,6 +27,8 @@ pub struct Bound {
     pub leaders: u8,
     /// Requests or answers lost between a writer and a node.
     pub misses: u8,
+    /// Orders of an operator: to cancel, or to put reads back.
+    pub orders: u8,
 }
 
 impl Default for Bound {
@@ -38,6 +41,7 @@ impl Default for Bound {
             losses: 1,
             leaders: 1,
             misses: 1,
+            orders: 1,
         }
     }
 }
@@ -116,6 +120,8 @@ impl Model for MoveModel {
             Action::Lose(proxy) => leader::lose(s, bugs, proxy),
             Action::Forget(proxy) => leader::forget(s, proxy),
             Action::Assign(proxy) => s.commit(|log| log.assign(proxy)),
+            Action::Cancel => leader::order(s, Control::Cancel),
+            Action::Reverse => leader::order(s, Control::Reverse),
             Action::LoseLeader => leader::lose_leader(s, bugs),
             Action::ArriveLate => leader::arrive_late(s),
             Action::Process(copy) => {

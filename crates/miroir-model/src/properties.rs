@@ -5,7 +5,7 @@ use miroir_core::migration::{Event, Phase};
 use stateright::Property;
 
 use crate::model::MoveModel;
-use crate::state::{Content, Copy, DOCS, Docs, Proxy, State, Told};
+use crate::state::{Content, Copy, DOCS, Docs, Proxy, State, Task, Told};
 
 /// An acknowledged write is on every copy in sync, or will be when its node has processed its queue.
 pub const ACKNOWLEDGED: &str = "an acknowledged write is on every copy in sync";
@@ -13,12 +13,12 @@ pub const ACKNOWLEDGED: &str = "an acknowledged write is on every copy in sync";
 pub const EQUAL: &str = "copies in sync are equal";
 /// A search shows each document as often as it exists, and nothing older than what is known to be done.
 pub const READS: &str = "a search shows every document once";
-/// No read goes to a copy that was given up for the target.
-pub const CLEANED: &str = "a source is given up only after every reader has left it";
+/// No read goes to a copy that is given up for another, or deleted.
+pub const CLEANED: &str = "a copy is deleted only after every reader has left it";
 /// Only the committed writer can have a write registered, and routes never go back.
 pub const ONE_WRITER: &str = "writers never overlap";
-/// In a finished move C holds every acknowledged write and A nothing.
-pub const DONE: &str = "done means moved";
+/// In a finished move C holds every acknowledged write and A nothing; in a cancelled one C holds nothing.
+pub const DONE: &str = "done means moved, cancelled means undone";
 
 /// The properties of the protocol.
 #[must_use]
@@ -52,6 +52,12 @@ pub fn all() -> Vec<Property<MoveModel>> {
             "a move is done after its leader was lost",
             |_, state: &State| state.log.phase() == Phase::Done && state.spent.leaders > 0,
         ),
+        Property::sometimes("reads are put back", |_, state: &State| {
+            state.log.phase() == Phase::Reversing
+        }),
+        Property::sometimes("a move is undone", |_, state: &State| {
+            state.log.phase() == Phase::Cancelled
+        }),
         Property::sometimes("a write is behind the move", |_, state: &State| {
             let mut told = state.told.iter().flatten();
             state.log.phase() == Phase::Done
@@ -143,8 +149,15 @@ fn reads(state: &State) -> bool {
 
 fn nobody_reads_what_was_given_up(state: &State) -> bool {
     let table = state.proxy(Proxy::Reader).table;
-    let given_up = |copy: &Copy| table.readable[copy.index()] && state.log.copy(*copy).is_none();
-    !reads(state) || !Copy::ALL.iter().any(given_up)
+    let fallen = state.proxy(Proxy::Reader).fallen;
+    let given_up = |copy: Copy| {
+        let gone = state.log.copy(copy).is_none() && !fallen[copy.index()];
+        gone || state.node(copy).queue.contains(&Task::Clear)
+    };
+    let mut read = Copy::ALL
+        .into_iter()
+        .filter(|copy| table.readable[copy.index()]);
+    !reads(state) || !read.any(given_up)
 }
 
 fn writers_do_not_overlap(state: &State) -> bool {
@@ -159,5 +172,7 @@ fn done_means_moved(state: &State) -> bool {
     let done = state.log.phase() == Phase::Done && replaced;
     let empty = state.node(Copy::A).settled() == [None; DOCS];
     let in_sync = state.log.copy(Copy::C) == Some(ReplicaState::InSync);
-    !done || (empty && in_sync && keeps_acknowledged(state, Copy::C))
+    let moved = empty && in_sync && keeps_acknowledged(state, Copy::C);
+    let undone = state.node(Copy::C).settled() == [None; DOCS];
+    (!done || moved) && (state.log.phase() != Phase::Cancelled || undone)
 }

@@ -209,13 +209,15 @@ pub struct Spent {
     pub leaders: u8,
     /// Answers or requests lost between a writer and a node.
     pub misses: u8,
+    /// Orders of an operator.
+    pub orders: u8,
 }
 
 impl Spent {
-    /// Everything that went wrong.
+    /// Everything out of the ordinary.
     #[must_use]
     pub fn faults(self) -> u8 {
-        self.losses + self.leaders + self.misses
+        self.losses + self.leaders + self.misses + self.orders
     }
 }
 

@@ -14,6 +14,7 @@ const QUIET: Bound = Bound {
     losses: 0,
     leaders: 0,
     misses: 0,
+    orders: 0,
 };
 
 /// Searches until `property` is broken. Answers in how many steps, if it is.

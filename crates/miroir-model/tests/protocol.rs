@@ -59,6 +59,8 @@ fn writes_that_overtake_each_other() {
         "a move goes back for a missed write or a lost writer",
         "a move is done after its writer was lost",
         "a move is done after its leader was lost",
+        "reads are put back",
+        "a move is undone",
     ];
     check(
         Bound {
