@@ -186,3 +186,29 @@ fn nothing_is_begun_in_a_group_that_is_being_removed() {
         assert!(why.to_string().contains("is being removed"), "{why}");
     }
 }
+
+/// An operation that balances and cannot end, and one that empties a node, must not undo each other for ever.
+#[test]
+fn a_lost_node_is_emptied_while_its_group_waits_to_be_completed() {
+    let mut log = Log::with_books(2, 6, 1);
+    let (_, adding) = add_group(&mut log, 2);
+    log.plan_everything();
+    let id = log.first_unfinished().expect("planned");
+    log.apply(&Command::ControlMigration {
+        id,
+        control: Control::Cancel,
+    });
+    log.finish_everything();
+    assert_eq!(next_step(&log.state), Some((adding, Step::Wait)));
+    let lost = miroir_core::id::NodeId(3);
+    let operation = accepted(&mut log, &Command::ReplaceLost { node: lost });
+    log.plan_everything();
+    let mut moves = 0;
+    while !log.state.operations[&operation].state.is_final() {
+        let id = log.first_unfinished().expect("planned");
+        log.advance_to(id, Phase::Done);
+        log.plan_everything();
+        moves += 1;
+        assert!(moves < 50, "to and fro");
+    }
+}

@@ -370,31 +370,6 @@ fn what_only_a_lost_node_holds_is_left_to_it() {
     assert_eq!(log.first_unfinished(), None);
 }
 
-/// An operation that balances and one that empties a node must not undo each other for ever.
-#[test]
-fn a_paused_rebalance_and_a_replacement_come_to_an_end_together() {
-    let mut log = Log::with_books(3, 6, 2);
-    let rebalance = accepted(&mut log, &Command::Rebalance { uid: None });
-    let control = |control| Command::ControlOperation {
-        id: rebalance,
-        control,
-    };
-    log.apply(&control(Control::Pause));
-    let replace = accepted(&mut log, &Command::ReplaceLost { node: NodeId(3) });
-    log.plan_everything();
-    let first = log.first_unfinished().expect("planned");
-    log.advance_to(first, Phase::Done);
-    log.apply(&control(Control::Resume));
-    let mut moves = 0;
-    while let Some(id) = log.first_unfinished() {
-        log.advance_to(id, Phase::Done);
-        log.plan_everything();
-        moves += 1;
-        assert!(moves < 50, "to and fro");
-    }
-    assert!(state_of(&log, rebalance).is_final() && state_of(&log, replace).is_final());
-}
-
 #[test]
 fn gaps_and_stale_copies_are_repaired_and_a_stale_one_goes_first() {
     let mut log = Log::with_books(3, 2, 2);
