@@ -5,6 +5,7 @@ mod index;
 mod migration;
 mod node;
 mod status;
+mod verify;
 mod watch;
 
 use miroir_proto::v1;
@@ -57,6 +58,7 @@ pub async fn run(
         Command::Migration(MigrationCommand::Watch { operation }) => {
             watch::watch(*operation, coordinators, output).await
         }
+        Command::Verify { uid, repair } => verify::verify(uid, *repair, coordinators, output).await,
         Command::Operation(ListCommand::List) => {
             let reply = coordinators
                 .read(async |mut c| c.list_operations(v1::ListOperationsRequest {}).await)

@@ -5,11 +5,13 @@ mod cluster;
 mod index;
 mod migration;
 mod node;
+mod verification;
 
 pub use cluster::{Coordinators, EndpointStatus, Initialised, Operations, Proxies, Status};
 pub use index::{IndexShown, Indexes};
 pub use migration::{MigrationShown, Migrations, Watched};
 pub use node::{Added, Groups, Nodes};
+pub use verification::Verification;
 
 /// Protobuf's empty text, and zero as an id, stand for "none".
 fn some_text(text: String) -> Option<String> {

@@ -2,6 +2,7 @@
 
 mod add_node;
 mod init;
+mod verify;
 mod views;
 mod watch;
 
@@ -155,6 +156,16 @@ impl Admin for AdminService {
             self.ctx.clone(),
             operation,
         ))))
+    }
+
+    type VerifyIndexStream = verify::Verdicts;
+
+    async fn verify_index(
+        &self,
+        request: Request<v1::VerifyIndexRequest>,
+    ) -> Result<Response<verify::Verdicts>, Status> {
+        self.leading()?;
+        verify::verify_index(&self.ctx, request.into_inner()).map(Response::new)
     }
 
     async fn list_coordinators(
