@@ -7,6 +7,7 @@ use miroir_core::cluster::{
     Admission, ClusterState, Command, Control, GroupState, Operation, OperationKind, OperationState,
 };
 use miroir_core::id::NodeId;
+use miroir_core::migration::{Event, Record};
 use miroir_core::planning;
 use tokio::time::Instant;
 
@@ -69,6 +70,16 @@ impl LostNodes {
             let since = self.down.get(node);
             since.is_some_and(|since| now.duration_since(*since) >= self.grace)
         };
+        if let Some(id) = state
+            .unfinished_migrations()
+            .find(|m| lost(&m.target) && is_hopeless_repair(state, m))
+            .map(|m| m.id)
+        {
+            return Some(Command::ControlMigration {
+                id,
+                control: Control::Cancel,
+            });
+        }
         let node = state
             .nodes
             .values()
@@ -104,6 +115,13 @@ impl LostNodes {
     }
 }
 
+/// A repair of a copy on a lost node: while it waits for the node, the copy cannot be built elsewhere.
+fn is_hopeless_repair(state: &ClusterState, record: &Record) -> bool {
+    let operation = state.operations.get(&record.operation);
+    operation.is_some_and(|operation| operation.kind == OperationKind::Repair)
+        && record.phase.after(Event::CancelAsked, record.kind).is_ok()
+}
+
 fn is_replaced(state: &ClusterState, node: NodeId) -> bool {
     let kind = OperationKind::ReplaceLost { node };
     let mut under_way = state.operations.values().filter(|o| !o.state.is_final());
@@ -113,7 +131,7 @@ fn is_replaced(state: &ClusterState, node: NodeId) -> bool {
 #[cfg(test)]
 mod tests {
     use miroir_core::cluster::{NewIndex, NodeSpec, Outcome, Policy};
-    use miroir_core::id::{GroupId, IndexUid, OperationId};
+    use miroir_core::id::{GroupId, IndexUid, OperationId, ShardId};
 
     use super::*;
 
@@ -222,5 +240,44 @@ mod tests {
         let mut other = LostNodes::new(GRACE);
         assert_eq!(other.next(&state), None);
         assert_ne!(id, OperationId(0));
+    }
+
+    /// The copy waits for its node in vain; given up, it can be built elsewhere.
+    #[tokio::test(start_paused = true)]
+    async fn a_repair_of_a_copy_on_a_lost_node_is_given_up() {
+        let mut state = state();
+        let uid = IndexUid::parse("books").expect("a uid");
+        let incarnation = state.indexes[&uid].incarnation;
+        let shard = ShardId(0);
+        let node = state.indexes[&uid].shard(shard).expect("there").replicas[0].node;
+        let missed = Command::EjectReplica {
+            uid,
+            incarnation,
+            shard,
+            node,
+        };
+        state.apply(50, 0, &missed);
+        let repair = Command::Plan {
+            operation: None,
+            moves: planning::plan_repair(&state),
+        };
+        let planned = state.apply(51, 0, &repair);
+        let Outcome::Planned { migrations, .. } = planned else {
+            panic!("{planned:?}")
+        };
+        let mut lost = LostNodes::new(GRACE);
+        let down = [node.0];
+        assert_eq!(next(&mut lost, &state, &down, BIT).await, None);
+        let cancel = Command::ControlMigration {
+            id: migrations[0],
+            control: Control::Cancel,
+        };
+        assert_eq!(
+            next(&mut lost, &state, &down, GRACE).await.as_ref(),
+            Some(&cancel)
+        );
+        state.apply(52, 0, &cancel);
+        let replace = Some(Command::ReplaceLost { node });
+        assert_eq!(next(&mut lost, &state, &down, BIT).await, replace);
     }
 }

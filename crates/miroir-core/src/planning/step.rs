@@ -8,7 +8,7 @@ use crate::placement::Change;
 
 use super::drain::is_empty;
 use super::group::{another_is_searched, not_in_sync, only_read_in};
-use super::moves::{Goal, as_move, changes_of, other_source};
+use super::moves::{Goal, as_move, changes_of, source_among};
 
 /// Moves of one plan: it must fit into one command of the log. The rest is planned when these are done.
 pub const MOVES_MAX: usize = 512;
@@ -26,24 +26,37 @@ pub enum Step {
     Wait,
 }
 
+/// Whether [`next_step`] may have something to say: cheap to ask, while the step itself takes the whole placement.
+#[must_use]
+pub fn is_due(state: &ClusterState) -> bool {
+    let mut waiting = waiting(state);
+    waiting
+        .next()
+        .is_some_and(|first| !has_moves_under_way(state, first))
+}
+
+fn waiting(state: &ClusterState) -> impl Iterator<Item = &Operation> {
+    state.operations.values().filter(|o| {
+        matches!(o.state, OperationState::Accepted | OperationState::Running)
+            && !o.paused
+            && !o.kind.is_planned_once()
+    })
+}
+
+fn has_moves_under_way(state: &ClusterState, operation: &Operation) -> bool {
+    operation.migrations.iter().any(|id| {
+        let record = state.migrations.get(id);
+        record.is_some_and(|record| !record.phase.is_final())
+    })
+}
+
 /// The oldest operation that is not paused and whose moves are done, with what it needs next. Operations take
 /// turns: those after one with moves under way wait. One that nobody can help now lets the next go first.
 #[must_use]
 pub fn next_step(state: &ClusterState) -> Option<(OperationId, Step)> {
-    let under_way = |id| {
-        state
-            .migrations
-            .get(id)
-            .is_some_and(|record| !record.phase.is_final())
-    };
-    let waiting = state.operations.values().filter(|o| {
-        matches!(o.state, OperationState::Accepted | OperationState::Running)
-            && !o.paused
-            && !o.kind.is_planned_once()
-    });
     let mut stuck = None;
-    for operation in waiting {
-        if operation.migrations.iter().any(under_way) {
+    for operation in waiting(state) {
+        if has_moves_under_way(state, operation) {
             return None;
         }
         match step_of(state, operation) {
@@ -229,6 +242,6 @@ fn from_elsewhere(state: &ClusterState, lost: NodeId, one: PlannedMove) -> Optio
         return Some(one);
     }
     let shard = state.indexes.get(&one.uid)?.shard(one.shard)?;
-    let source = other_source(shard, one.shard, lost, one.group)?;
+    let source = source_among(shard, one.shard, |node| node != lost, one.group)?;
     Some(PlannedMove { source, ..one })
 }
