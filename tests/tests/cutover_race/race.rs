@@ -272,7 +272,8 @@ impl Race {
     /// Lifts all failpoints of the race.
     pub fn release_all(&self) -> anyhow::Result<()> {
         let held = std::mem::take(&mut *self.lock());
-        held.iter().try_for_each(|name| self.stage.points.lift(name))
+        held.iter()
+            .try_for_each(|name| self.stage.points.lift(name))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -315,7 +316,12 @@ impl Race {
             let results = answer["results"].as_array().context("no results")?;
             let found: BTreeMap<String, Value> = results
                 .iter()
-                .map(|one| (one["id"].as_str().unwrap_or_default().to_owned(), one.clone()))
+                .map(|one| {
+                    (
+                        one["id"].as_str().unwrap_or_default().to_owned(),
+                        one.clone(),
+                    )
+                })
                 .collect();
             ensure!(
                 found == expected && results.len() == expected.len(),
@@ -327,9 +333,32 @@ impl Race {
         Ok(())
     }
 
+    /// Waits until every shard has all its copies, all of them are in sync, and none moves.
+    async fn whole(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let trial = self.stage.trial().await;
+            let copies = usize::from(trial.cluster.layout.options.replication_factor);
+            let shards = trial.cluster.admin.index(&self.index).await?.shards;
+            let in_sync = |copy: &v1::ReplicaRoute| copy.state() == ReplicaState::InSync;
+            let lacks = |shard: &&v1::ShardRoute| {
+                shard.replicas.len() != copies
+                    || !shard.replicas.iter().all(in_sync)
+                    || shard.moving.is_some()
+            };
+            let Some(shard) = shards.iter().find(lacks) else {
+                return Ok(());
+            };
+            ensure!(Instant::now() < deadline, "{}: {shard:?}", self.index);
+            drop(trial);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Checks every document through every proxy and on every copy, all of which must be in sync; then the index goes.
     pub async fn check(&self) -> anyhow::Result<()> {
         self.settled().await?;
+        self.whole().await?;
         let trial = self.stage.trial().await;
         let findings =
             check_documents(&trial.cluster, &trial.client, &self.oracle, &self.index).await?;
@@ -342,17 +371,6 @@ impl Race {
             findings.compared,
             findings.examples
         );
-        let copies = usize::from(trial.cluster.layout.options.replication_factor);
-        let detail = trial.cluster.admin.index(&self.index).await?;
-        for shard in &detail.shards {
-            let in_sync = |replica: &v1::ReplicaRoute| replica.state() == ReplicaState::InSync;
-            let good = shard.replicas.iter().filter(|one| in_sync(one)).count();
-            ensure!(
-                good == copies && shard.replicas.len() == copies && shard.moving.is_none(),
-                "{}: {shard:?}",
-                self.index
-            );
-        }
         drop(trial);
         self.send(Method::DELETE, "", Value::Null).await.map(|_| ())
     }

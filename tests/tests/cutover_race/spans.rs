@@ -84,7 +84,9 @@ fn cutover_race_read_spanning_cutover() -> anyhow::Result<()> {
         for phase in [Phase::CutOver, Phase::Cleaning] {
             let change = history.iter().find(|change| change.phase() == phase);
             let at = change.context("the phase is not in the history")?.at_ms;
-            let spanned = reads.iter().filter(|(from, to)| (*from..=*to).contains(&at));
+            let spanned = reads
+                .iter()
+                .filter(|(from, to)| (*from..=*to).contains(&at));
             let spanned = spanned.count();
             println!("{} reads, {spanned} across {phase:?}", reads.len());
             ensure!(spanned > 0, "no read spanned the change to {phase:?}");
@@ -104,7 +106,10 @@ async fn read(
     let expected: BTreeSet<String> = race.oracle.documents().into_keys().collect();
     let requests = [
         ("documents/fetch", json!({"limit": 1_000})),
-        ("search", json!({"page": 1, "hitsPerPage": 1_000, "facets": ["kind"]})),
+        (
+            "search",
+            json!({"page": 1, "hitsPerPage": 1_000, "facets": ["kind"]}),
+        ),
     ];
     let mut reads = Vec::new();
     while !stop.is_cancelled() {
@@ -133,7 +138,10 @@ fn complete(answer: &Value, expected: &BTreeSet<String>) -> anyhow::Result<()> {
         ensure!(counted == expected.len() as u64, "facets count {counted}");
     }
     let total = answer["totalHits"].as_u64().or(answer["total"].as_u64());
-    ensure!(total == Some(expected.len() as u64), "the total is {total:?}");
+    ensure!(
+        total == Some(expected.len() as u64),
+        "the total is {total:?}"
+    );
     Ok(())
 }
 
