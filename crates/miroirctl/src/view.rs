@@ -8,6 +8,7 @@ mod migration;
 mod node;
 mod operation;
 mod place;
+mod verification;
 
 pub use change::Changed;
 pub use cluster::{Coordinators, EndpointStatus, Initialised, Proxies, Status};
@@ -16,6 +17,7 @@ pub use migration::{MigrationShown, Migrations, Watched};
 pub use node::{Added, Groups, NodeShown, Nodes};
 pub use operation::{OperationShown, Operations};
 pub use place::{Explained, PolicyShown, Shards};
+pub use verification::Verification;
 
 /// Protobuf's empty text, and zero as an id, stand for "none".
 fn some_text(text: String) -> Option<String> {

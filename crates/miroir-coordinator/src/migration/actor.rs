@@ -200,8 +200,10 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             Ok(other) => {
                 info!(migration = %self.id, %event, ?other, "not advanced");
                 if self.is_current(record) {
-                    // Refused where it stands: the same again at once would be refused as well.
-                    tokio::time::sleep(REFUSED_PAUSE).await;
+                    // Refused where it stands: the same again at once would be refused as well, and every try is
+                    // an entry of the log. Behind a fence clients wait.
+                    let pauses = if record.phase.holds_writes() { 1 } else { 10 };
+                    tokio::time::sleep(REFUSED_PAUSE * pauses).await;
                 }
             }
             Err(error) => {

@@ -6,7 +6,8 @@ use crate::cluster::{
 use crate::id::{Epoch, GroupId, NodeId, OperationId};
 use crate::placement::Change;
 
-use super::drain::{is_empty, not_in_sync};
+use super::drain::is_empty;
+use super::group::{another_is_searched, not_in_sync, only_read_in};
 use super::moves::{Goal, as_move, changes_of, other_source};
 
 /// Moves of one plan: it must fit into one command of the log. The rest is planned when these are done.
@@ -75,13 +76,7 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
                 settle(state, operation, &[group], |_| true, |_| true)
             })
         }
-        OperationKind::AddGroup { group } => {
-            match settle(state, operation, &[*group], |_| true, |_| true) {
-                // A shard that is given up, or stale, or moved by another operation keeps it from being searched.
-                Step::Complete if not_in_sync(state, *group).is_some() => Step::Wait,
-                step => step,
-            }
-        }
+        OperationKind::AddGroup { group } => add_group(state, operation, *group),
         OperationKind::DrainNode { node } => drain(state, operation, *node),
         OperationKind::RemoveNode { node, group, .. } => {
             if state.nodes.contains_key(node) {
@@ -92,10 +87,7 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
                 settle(state, operation, &[*group], |_| true, missing)
             }
         }
-        OperationKind::RemoveGroup { group } => match state.groups.get(group) {
-            Some(group) => Step::CompleteAfterReads(group.state_epoch),
-            None => Step::Complete,
-        },
+        OperationKind::RemoveGroup { group } => remove_group(state, *group),
         OperationKind::ChangeReplicationFactor {
             uid, incarnation, ..
         } => {
@@ -108,6 +100,27 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
         }
         OperationKind::ReplaceLost { node } => replace(state, operation, *node),
         OperationKind::MoveShard | OperationKind::Repair => Step::Wait,
+    }
+}
+
+/// A shard that is given up, or stale, or moved by another operation keeps the group from being searched.
+fn add_group(state: &ClusterState, operation: &Operation, group: GroupId) -> Step {
+    let step = settle(state, operation, &[group], |_| true, |_| true);
+    if step == Step::Complete && not_in_sync(state, group).is_some() {
+        return Step::Wait;
+    }
+    step
+}
+
+/// What the other groups have lost since is repaired from this one before it goes.
+fn remove_group(state: &ClusterState, group: GroupId) -> Step {
+    let Some(known) = state.groups.get(&group) else {
+        return Step::Complete;
+    };
+    if another_is_searched(state, group) && only_read_in(state, group).is_none() {
+        Step::CompleteAfterReads(known.state_epoch)
+    } else {
+        Step::Wait
     }
 }
 
