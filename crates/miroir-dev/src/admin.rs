@@ -294,6 +294,17 @@ impl Admin {
             .await
     }
 
+    /// Policy, hold, groups and nodes.
+    ///
+    /// # Errors
+    /// When no coordinator answers.
+    pub async fn topology(&self) -> anyhow::Result<v1::Topology> {
+        self.call_leader(|mut client| async move {
+            client.get_topology(v1::GetTopologyRequest {}).await
+        })
+        .await
+    }
+
     /// Waits until an operation is done.
     ///
     /// # Errors

@@ -390,7 +390,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             if !self.barrier_passed(record).await? {
                 return Ok(Event::FenceOverrun);
             }
-            super::failpoint::enter(record.phase).await;
+            super::failpoint::enter_of(record.phase, record.index.as_str()).await;
             self.ensure_source(record).await?;
             if !deletes(record.phase) {
                 self.settle(record).await?;
