@@ -4,6 +4,7 @@ mod config;
 mod layout;
 mod ports;
 mod process;
+mod secret;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
