@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::node::TestNode;
 use super::world::{World, beside, books, eventually};
+use super::writer::idle;
 
 fn known(world: &World, node: u64) -> NodeIndex {
     world.cluster.read(|state| {
@@ -42,6 +43,23 @@ async fn lost(world: &World, node: u64) {
     .await;
 }
 
+/// The actor, and a proxy that acknowledges every table. Never ends.
+async fn watched(world: &World) {
+    let actor = wiped::run(world.context(), CancellationToken::new());
+    tokio::join!(actor, idle(world));
+}
+
+/// Waits until everything is to be made anew on the node.
+async fn forgotten(world: &World, node: u64) {
+    eventually("the node gets everything anew", async || {
+        match known(world, node) {
+            known if known == NodeIndex::default() => Ok(()),
+            known => Err(format!("{known:?}")),
+        }
+    })
+    .await;
+}
+
 async fn two() -> (World, [TestNode; 2]) {
     let nodes = [TestNode::start().await, TestNode::start().await];
     let world = World::new(&nodes, 2).await;
@@ -51,32 +69,25 @@ async fn two() -> (World, [TestNode; 2]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_node_is_recognised_and_another_life_is_seen_anew() {
     let (world, mut nodes) = two().await;
-    beside(
-        wiped::run(world.context(), CancellationToken::new()),
-        async {
-            seen(&world, 1).await;
-            seen(&world, 2).await;
-            let before = known(&world, 2);
-            nodes[1].wipe().await;
-            lost(&world, 2).await;
-            assert_eq!(
-                known(&world, 2),
-                NodeIndex::default(),
-                "it gets everything anew"
-            );
-            assert_eq!(state_on(&world, 1), ReplicaState::InSync);
-            // The index comes to be again, by settings.
-            let task = nodes[1].settings().await;
-            assert_eq!(
-                known(&world, 2).created_at,
-                None,
-                "not before its settings are known"
-            );
-            world.report_settings(2, task);
-            seen(&world, 2).await;
-            assert_ne!(known(&world, 2).created_at, before.created_at);
-        },
-    )
+    beside(watched(&world), async {
+        seen(&world, 1).await;
+        seen(&world, 2).await;
+        let before = known(&world, 2);
+        nodes[1].wipe().await;
+        lost(&world, 2).await;
+        forgotten(&world, 2).await;
+        assert_eq!(state_on(&world, 1), ReplicaState::InSync);
+        // The index comes to be again, by settings.
+        let task = nodes[1].settings().await;
+        assert_eq!(
+            known(&world, 2).created_at,
+            None,
+            "not before its settings are known"
+        );
+        world.report_settings(2, task);
+        seen(&world, 2).await;
+        assert_ne!(known(&world, 2).created_at, before.created_at);
+    })
     .await;
 }
 
@@ -84,23 +95,21 @@ async fn a_wiped_node_is_recognised_and_another_life_is_seen_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_only_restarts_has_lost_nothing() {
     let (world, mut nodes) = two().await;
-    beside(
-        wiped::run(world.context(), CancellationToken::new()),
-        async {
-            seen(&world, 2).await;
-            let before = known(&world, 2);
-            nodes[1].stop().await;
-            // Node 1 is wiped meanwhile: that it is noticed shows that looks go on.
-            nodes[0].wipe().await;
-            lost(&world, 1).await;
-            nodes[1].run().await;
-            let task = nodes[0].settings().await;
-            world.report_settings(1, task);
-            seen(&world, 1).await;
-            assert_eq!(known(&world, 2), before);
-            assert_eq!(state_on(&world, 2), ReplicaState::InSync);
-        },
-    )
+    beside(watched(&world), async {
+        seen(&world, 2).await;
+        let before = known(&world, 2);
+        nodes[1].stop().await;
+        // Node 1 is wiped meanwhile: that it is noticed shows that looks go on.
+        nodes[0].wipe().await;
+        lost(&world, 1).await;
+        forgotten(&world, 1).await;
+        nodes[1].run().await;
+        let task = nodes[0].settings().await;
+        world.report_settings(1, task);
+        seen(&world, 1).await;
+        assert_eq!(known(&world, 2), before);
+        assert_eq!(state_on(&world, 2), ReplicaState::InSync);
+    })
     .await;
 }
 
@@ -111,13 +120,10 @@ async fn a_node_wiped_before_it_was_seen_is_recognised_by_its_tasks() {
     nodes[1].wipe().await;
     let task = nodes[1].put(&[("d1".to_owned(), 1)]).await;
     nodes[1].processed(task).await;
-    beside(
-        wiped::run(world.context(), CancellationToken::new()),
-        async {
-            lost(&world, 2).await;
-            seen(&world, 1).await;
-            assert_eq!(state_on(&world, 1), ReplicaState::InSync);
-        },
-    )
+    beside(watched(&world), async {
+        lost(&world, 2).await;
+        seen(&world, 1).await;
+        assert_eq!(state_on(&world, 1), ReplicaState::InSync);
+    })
     .await;
 }

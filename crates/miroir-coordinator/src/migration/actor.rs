@@ -35,6 +35,9 @@ pub enum MoveError {
     /// A node is not in the cluster.
     #[error("node {0} is not in the cluster")]
     NoNode(NodeId),
+    /// A node has lost the index; it gets it anew when nothing of it is in use any more.
+    #[error("node {0} has lost the index")]
+    IndexGone(NodeId),
     /// No copy in sync is left to copy from.
     #[error("no copy of the shard is in sync to copy from")]
     NoSource,
@@ -69,6 +72,7 @@ impl MoveError {
             | Self::Node { .. }
             | Self::NoNode(_)
             | Self::NoSource
+            | Self::IndexGone(_)
             | Self::NotCleared { .. }
             | Self::NoId(_)
             | Self::Propose(_)
@@ -85,6 +89,7 @@ impl MoveError {
             | Self::MovedOn
             | Self::NoNode(_)
             | Self::NoSource
+            | Self::IndexGone(_)
             | Self::NotCleared { .. }
             | Self::NoId(_)
             | Self::Propose(_)

@@ -263,3 +263,53 @@ fn a_proxy_that_leaves_in_order_leaves_no_doubt() {
             .all(|shard| shard.readable().count() == 2)
     );
 }
+
+/// A proxy that still takes a lost copy to be in sync must not find a new, empty index in its place.
+#[test]
+fn a_wiped_node_gets_its_index_anew_only_when_nothing_of_it_is_in_use() {
+    let mut log = Log::with_books(2, 4, 2);
+    let (uid, incarnation) = (
+        log.index("books").uid.clone(),
+        log.index("books").incarnation,
+    );
+    let node = *log
+        .index("books")
+        .nodes
+        .keys()
+        .next()
+        .expect("it is on two");
+    let created_at = "then".to_owned();
+    let lost = Command::IndexLost {
+        uid: uid.clone(),
+        incarnation,
+        node,
+        created_at: created_at.clone(),
+    };
+    log.apply(&lost);
+    let readable = |log: &Log| {
+        let shards = log.index("books").placement.iter();
+        shards
+            .flat_map(|s| s.readable())
+            .filter(|r| r.node == node)
+            .count()
+    };
+    assert_eq!(readable(&log), 4, "nothing was seen that could be lost");
+    log.apply(&Command::IndexSeen {
+        uid: uid.clone(),
+        incarnation,
+        node,
+        created_at: created_at.clone(),
+    });
+    log.apply(&lost);
+    assert_eq!(readable(&log), 0);
+    assert!(!log.state.uses_index_on(&uid, node));
+    let known = |log: &Log| log.index("books").nodes[&node].created_at.clone();
+    assert_eq!(known(&log), Some(created_at), "nothing is made anew yet");
+    log.apply(&lost);
+    assert_eq!(known(&log), None);
+    assert_eq!(log.index("books").nodes[&node].settings_version, 0);
+    // A report on what is not known any more changes nothing.
+    let before = log.state.clone();
+    log.apply(&lost);
+    assert_eq!(log.state.indexes, before.indexes);
+}
