@@ -12,6 +12,8 @@ use miroir_proto::v1;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::ends_of_logs;
+
 /// How long anything may take that must happen; generous, because it is only reached when a test fails.
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -35,18 +37,26 @@ impl Trial {
     /// # Errors
     /// When it does not come up; the logs' place is part of the error.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let trial = Self::start_empty(options).await?;
+        trial.load().await?;
+        Ok(trial)
+    }
+
+    /// Starts a cluster on free ports that has no index.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_empty(options: Options) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("miroir-test-").tempdir()?;
         let cluster = Cluster::start(options, dir.path().to_owned()).await?;
         let client = Client::new(cluster.layout.proxy_urls(), cluster.layout.master_key()?)?;
-        let trial = Self {
+        Ok(Self {
             cluster,
             client,
             oracle: Arc::default(),
             corpus: Corpus::read(None)?,
             dir,
-        };
-        trial.load().await?;
-        Ok(trial)
+        })
     }
 
     /// The options of a small cluster that runs `program`.
@@ -55,7 +65,11 @@ impl Trial {
         Options::small(PathBuf::from(program))
     }
 
-    async fn load(&self) -> anyhow::Result<()> {
+    /// Loads the sample, and waits until it is indexed.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn load(&self) -> anyhow::Result<()> {
         self.client.settings(INDEX, &self.corpus.settings()).await?;
         let lines: Vec<&str> = self
             .corpus
@@ -173,8 +187,9 @@ impl Trial {
     pub async fn end(mut self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
         self.cluster.stop().await;
         if outcome.is_err() {
-            let kept = self.dir.keep();
-            return outcome.with_context(|| format!("logs are in {}", kept.join("logs").display()));
+            let logs = self.dir.keep().join("logs");
+            println!("{}", ends_of_logs(&logs));
+            return outcome.with_context(|| format!("logs are in {}", logs.display()));
         }
         Ok(())
     }

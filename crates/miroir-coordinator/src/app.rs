@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Context, leadership};
+use crate::actor::{Context, ScrubBoard, leadership};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::error::AppError;
@@ -174,6 +174,7 @@ impl App {
             cluster: Handle::new(consensus, stop_servers.clone()),
             nodes: NodePool::new(&config)?,
             health: HealthBoard::default(),
+            scrub: ScrubBoard::default(),
             sessions: Sessions::new(lease_rules(&config)),
             clock: Arc::new(SystemClock),
             config: Arc::new(config),

@@ -70,6 +70,8 @@ pub struct Config {
     pub migration: MigrationConfig,
     /// How tasks are followed on the nodes.
     pub tasks: TasksConfig,
+    /// How copies are compared in the background.
+    pub scrub: ScrubConfig,
 }
 
 /// A coordinator as others reach it.
@@ -131,6 +133,14 @@ pub struct MigrationConfig {
     pub repair_interval_ms: u64,
     /// How long a node may be down before what it holds is built elsewhere, in milliseconds.
     pub lost_after_ms: u64,
+    /// Whether copying slows down while its nodes are busy.
+    pub adaptive: bool,
+    /// The slowest it then copies, in documents a second.
+    pub adaptive_docs_per_s_min: u32,
+    /// Unfinished tasks above which a node counts as busy.
+    pub adaptive_queue_max: u64,
+    /// Time to answer above which a node counts as busy, in milliseconds.
+    pub adaptive_latency_max_ms: u64,
 }
 
 /// How tasks are followed on the nodes.
@@ -144,6 +154,28 @@ pub struct TasksConfig {
     /// How long a node may not know one of its tasks before the task counts as lost, in
     /// milliseconds.
     pub lost_after_ms: u64,
+}
+
+/// How copies are compared in the background.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScrubConfig {
+    /// Time between the comparisons of two shards, in milliseconds; 0 compares nothing.
+    pub interval_ms: u64,
+    /// Documents read with one request.
+    pub chunk_docs: u32,
+    /// Pause after each such request, in milliseconds.
+    pub pause_ms: u64,
+}
+
+impl Default for ScrubConfig {
+    fn default() -> Self {
+        Self {
+            interval_ms: 60_000,
+            chunk_docs: 500,
+            pause_ms: 50,
+        }
+    }
 }
 
 impl Default for Config {
@@ -169,6 +201,7 @@ impl Default for Config {
             nodes: NodesConfig::default(),
             migration: MigrationConfig::default(),
             tasks: TasksConfig::default(),
+            scrub: ScrubConfig::default(),
         }
     }
 }
@@ -204,6 +237,10 @@ impl Default for MigrationConfig {
             fence_budget_ms: 2_000,
             repair_interval_ms: 5_000,
             lost_after_ms: 600_000,
+            adaptive: true,
+            adaptive_docs_per_s_min: 100,
+            adaptive_queue_max: 1_000,
+            adaptive_latency_max_ms: 1_500,
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Context, planner, purge, tasks};
+use crate::actor::{Context, planner, purge, scrub, tasks, wiped};
 use crate::{migration, nodes, session};
 
 /// What an actor's run ends with.
@@ -53,6 +53,14 @@ pub const LEADER_ACTORS: &[Actor] = &[
     Actor {
         name: "purge",
         run: |ctx, cancel| Box::pin(purge::run(ctx, cancel)),
+    },
+    Actor {
+        name: "wiped nodes",
+        run: |ctx, cancel| Box::pin(forever(wiped::run(ctx, cancel))),
+    },
+    Actor {
+        name: "scrub",
+        run: |ctx, cancel| Box::pin(forever(scrub::run(ctx, cancel))),
     },
     Actor {
         name: "migrations",

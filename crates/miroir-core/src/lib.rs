@@ -14,3 +14,4 @@ mod raw_json;
 pub mod request;
 pub mod search;
 pub mod settings;
+pub mod verdict;

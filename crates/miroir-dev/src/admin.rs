@@ -175,24 +175,62 @@ impl Admin {
         Ok(u16::try_from(status.await?.coordinator)?)
     }
 
-    /// Adds a node.
+    /// Has the leader carry out a change; repeated over elections, it is carried out once.
+    ///
+    /// # Errors
+    /// When it is refused, in the cluster's words.
+    pub async fn change(
+        &self,
+        change: v1::change_request::Change,
+    ) -> anyhow::Result<v1::ChangeReply> {
+        self.change_as(change, false).await
+    }
+
+    /// What a change would do.
+    ///
+    /// # Errors
+    /// When it would be refused.
+    pub async fn dry_run(
+        &self,
+        change: v1::change_request::Change,
+    ) -> anyhow::Result<v1::ChangeReply> {
+        self.change_as(change, true).await
+    }
+
+    async fn change_as(
+        &self,
+        change: v1::change_request::Change,
+        dry_run: bool,
+    ) -> anyhow::Result<v1::ChangeReply> {
+        let request = v1::ChangeRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            dry_run,
+            change: Some(change),
+        };
+        self.call(|mut client| {
+            let request = request.clone();
+            async move { client.change(request).await }
+        })
+        .await
+    }
+
+    /// Adds a node; answers its id and its operation.
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn add_node(&self, url: &str, group: u32) -> anyhow::Result<v1::AddNodeReply> {
-        let request = v1::AddNodeRequest {
-            request_id: uuid::Uuid::new_v4().to_string(),
+    pub async fn add_node(&self, url: &str, group: u32) -> anyhow::Result<(u64, u64)> {
+        let change = v1::change_request::Change::AddNode(v1::NewNode {
             url: url.to_owned(),
             group: Some(group),
             zone: None,
             weight: None,
-        };
-        self.call(|mut client| {
-            let request = request.clone();
-            async move { client.add_node(request).await }
-        })
-        .await
-        .with_context(|| format!("adding the node at {url}"))
+        });
+        let reply = self
+            .change(change)
+            .await
+            .with_context(|| format!("adding the node at {url}"))?;
+        let node = reply.node.context("a node that was added has an id")?;
+        Ok((node, reply.operation.unwrap_or_default()))
     }
 
     /// All nodes.
@@ -254,6 +292,17 @@ impl Admin {
         };
         self.call_leader(|mut client| async move { client.list_migrations(request).await })
             .await
+    }
+
+    /// Policy, hold, groups and nodes.
+    ///
+    /// # Errors
+    /// When no coordinator answers.
+    pub async fn topology(&self) -> anyhow::Result<v1::Topology> {
+        self.call_leader(|mut client| async move {
+            client.get_topology(v1::GetTopologyRequest {}).await
+        })
+        .await
     }
 
     /// Waits until an operation is done.

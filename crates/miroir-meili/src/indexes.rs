@@ -57,7 +57,34 @@ pub struct NodeStats {
     pub indexes: BTreeMap<String, IndexStats>,
 }
 
+/// One page of the list of indexes.
+#[derive(Debug, Deserialize)]
+struct IndexPage {
+    results: Vec<NodeIndex>,
+    total: usize,
+}
+
+/// Indexes that one request asks for.
+const INDEXES_PER_REQUEST: usize = 1000;
+
 impl NodeClient {
+    /// Every index of the node. One that is made or deleted meanwhile may be missing: ask for it by its name.
+    pub async fn indexes(&self) -> Result<Vec<NodeIndex>, MeiliError> {
+        let mut all = Vec::new();
+        loop {
+            let query = [
+                ("offset", all.len().to_string()),
+                ("limit", INDEXES_PER_REQUEST.to_string()),
+            ];
+            let page: IndexPage = self.get(&["indexes"], &query).await?.parse()?;
+            let is_last = page.results.is_empty();
+            all.extend(page.results);
+            if is_last || all.len() >= page.total {
+                return Ok(all);
+            }
+        }
+    }
+
     /// The index, or `None` if the node has no such index.
     pub async fn index(&self, uid: &str) -> Result<Option<NodeIndex>, MeiliError> {
         self.get(&["indexes", uid], &[])

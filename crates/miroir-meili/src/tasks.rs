@@ -231,6 +231,17 @@ impl NodeClient {
         Ok(page.results.first().map(|task| task.uid))
     }
 
+    /// The newest task of the node, whatever its index and state; `None` on a node that never had one that it still
+    /// remembers.
+    pub async fn newest_task_uid(&self) -> Result<Option<NodeTaskUid>, MeiliError> {
+        let query = TaskQuery {
+            limit: Some(1),
+            ..TaskQuery::default()
+        };
+        let page = self.tasks(&query).await?;
+        Ok(page.results.first().map(|task| task.uid))
+    }
+
     /// The failed and canceled tasks of the index after `after` and up to and including
     /// `last`, newest first.
     pub async fn failures(

@@ -1,10 +1,17 @@
 //! The command line.
 
+mod change;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use uuid::Uuid;
+
+pub use change::{
+    AddGroupArgs, ControlArgs, ControlCommand, FactorArgs, HoldArgs, Limit, MoveArgs, NodeArgs,
+    PinArgs, PolicyArgs, PolicyCommand, RebalanceArgs, RemoveGroupArgs, RemoveNodeArgs, Sending,
+    ShardCommand, ThrottleArgs, Waiting,
+};
 
 use crate::exit;
 
@@ -95,12 +102,32 @@ pub enum Command {
     /// Indexes and where their shards are
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Shards and their copies
+    #[command(subcommand)]
+    Shard(ShardCommand),
+    /// Make the placement the best there is, by the fewest moves
+    Rebalance(RebalanceArgs),
+    /// Freeze automatic moves: repairs, and copies of lost nodes
+    Hold(HoldArgs),
+    /// Let automatic moves go on
+    Release(Sending),
+    /// Defaults and bounds of the whole cluster
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Shards on the move
     #[command(subcommand)]
     Migration(MigrationCommand),
+    /// Compare all copies in sync of every shard of an index: exits 1 when some differ
+    Verify {
+        /// Its uid
+        uid: String,
+        /// Take copies out of use that differ from the others; they are rebuilt
+        #[arg(long)]
+        repair: bool,
+    },
     /// What operators asked for
     #[command(subcommand)]
-    Operation(ListCommand),
+    Operation(OperationCommand),
     /// Coordinators
     #[command(subcommand)]
     Coordinator(ListCommand),
@@ -159,8 +186,19 @@ pub struct InitArgs {
 pub enum NodeCommand {
     /// Give a node its share of every index
     Add(AddArgs),
+    /// Move every copy off a node and give it none
+    Drain(NodeArgs),
+    /// Let a draining node have copies again
+    Undrain(NodeArgs),
+    /// Drain a node and remove it
+    Remove(RemoveNodeArgs),
     /// Every node, with what the leader last saw of it
     List,
+    /// One node with the copies it holds
+    Show {
+        /// Its id
+        id: u64,
+    },
 }
 
 /// A node to add.
@@ -180,17 +218,18 @@ pub struct AddArgs {
     /// Succeed, and change nothing, when it is already in the cluster in the same way
     #[arg(long)]
     pub if_needed: bool,
-    /// Wait until it has its share
-    #[arg(long)]
-    pub wait: bool,
-    /// Id of the request; give that of an earlier try whose outcome is unknown to repeat it safely
-    #[arg(long, value_name = "UUID")]
-    pub request_id: Option<Uuid>,
+    /// How it is sent.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 /// Commands on replica groups.
 #[derive(Debug, Clone, Subcommand)]
 pub enum GroupCommand {
+    /// Build every shard on new nodes, then search them too
+    Add(AddGroupArgs),
+    /// Take a group out of searches at once, then remove it with its nodes
+    Remove(RemoveGroupArgs),
     /// Every group with its nodes
     List,
 }
@@ -205,6 +244,23 @@ pub enum IndexCommand {
         /// Its uid
         uid: String,
     },
+    /// Change how many copies each shard has in each group
+    SetReplicationFactor(FactorArgs),
+}
+
+/// Commands on operations.
+#[derive(Debug, Clone, Subcommand)]
+pub enum OperationCommand {
+    /// Every operation
+    List,
+    /// One operation
+    Show {
+        /// Its id
+        id: u64,
+    },
+    /// Act on one that is under way.
+    #[command(flatten)]
+    Control(ControlCommand),
 }
 
 /// Commands on migrations.
@@ -230,6 +286,9 @@ pub enum MigrationCommand {
         #[arg(long, value_name = "ID")]
         operation: Option<u64>,
     },
+    /// Act on one that is under way.
+    #[command(flatten)]
+    Control(ControlCommand),
 }
 
 /// Commands on what can only be listed.

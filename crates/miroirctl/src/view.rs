@@ -1,15 +1,23 @@
 //! The documents that commands print. Their fields are an interface for scripts: snake case, ids
 //! as numbers, states and phases under the names of the documentation, `null` for what is not known.
 
+mod change;
 mod cluster;
 mod index;
 mod migration;
 mod node;
+mod operation;
+mod place;
+mod verification;
 
-pub use cluster::{Coordinators, EndpointStatus, Initialised, Operations, Proxies, Status};
+pub use change::Changed;
+pub use cluster::{Coordinators, EndpointStatus, Initialised, Proxies, Status};
 pub use index::{IndexShown, Indexes};
 pub use migration::{MigrationShown, Migrations, Watched};
-pub use node::{Added, Groups, Nodes};
+pub use node::{Added, Groups, NodeShown, Nodes};
+pub use operation::{OperationShown, Operations};
+pub use place::{Explained, PolicyShown, Shards};
+pub use verification::Verification;
 
 /// Protobuf's empty text, and zero as an id, stand for "none".
 fn some_text(text: String) -> Option<String> {

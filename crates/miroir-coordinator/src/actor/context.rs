@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use miroir_core::cluster::ClusterState;
 use miroir_core::id::NodeId;
+use miroir_core::migration::PaceBounds;
 use miroir_meili::NodeClient;
 
+use super::ScrubBoard;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::machine::Handle;
-use crate::migration::{MoveOptions, Mover, Nodes, Underway};
+use crate::migration::{MoveOptions, Mover, NodeLoad, Nodes, Underway};
 use crate::nodes::{HealthBoard, NodeHealth, NodePool, Reachability};
 use crate::session::Sessions;
 
@@ -34,6 +36,8 @@ pub struct Context<C = Handle> {
     pub sessions: Sessions,
     /// Which indexes are being changed by migrations.
     pub underway: Underway,
+    /// What the last comparisons of copies showed.
+    pub scrub: ScrubBoard,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -70,6 +74,11 @@ impl<C: Cluster> Context<C> {
                 late_request: Duration::from_millis(config.late_request_ms),
                 // A leader that was cut off stops by itself once its own lease is over.
                 takeover: Duration::from_millis(raft_lease + config.late_request_ms),
+                pace: config.migration.adaptive.then_some(PaceBounds {
+                    docs_per_s_min: config.migration.adaptive_docs_per_s_min,
+                    queue_max: config.migration.adaptive_queue_max,
+                    latency_max_ms: config.migration.adaptive_latency_max_ms,
+                }),
             },
         }
     }
@@ -87,6 +96,19 @@ impl<C: Cluster> Nodes for Fleet<C> {
     fn client(&self, node: NodeId) -> Option<NodeClient> {
         let node = self.cluster.read(|state| state.nodes.get(&node).cloned())?;
         self.pool.client(&node).ok()
+    }
+
+    fn is_down(&self, node: NodeId) -> bool {
+        self.health.reachability(node) == Reachability::Down
+    }
+
+    fn load(&self, node: NodeId) -> NodeLoad {
+        let seen = self.health.snapshot();
+        seen.get(&node)
+            .map_or_else(NodeLoad::default, |seen| NodeLoad {
+                queue: seen.queue,
+                latency_ms: seen.latency_ms,
+            })
     }
 
     async fn down(&self, node: NodeId) {

@@ -4,8 +4,11 @@ pub mod leadership;
 mod lost;
 pub mod planner;
 pub mod purge;
+pub mod scrub;
 pub mod tasks;
+pub mod wiped;
 
 mod context;
 
 pub use context::{Context, Fleet};
+pub use scrub::ScrubBoard;

@@ -179,6 +179,26 @@ impl Config {
                 "must be at least 100",
             ),
             (
+                self.migration.adaptive_docs_per_s_min >= 1,
+                "migration.adaptive_docs_per_s_min",
+                "must be at least 1",
+            ),
+            (
+                self.migration.adaptive_queue_max >= 1,
+                "migration.adaptive_queue_max",
+                "must be at least 1",
+            ),
+            (
+                self.migration.adaptive_latency_max_ms >= 1,
+                "migration.adaptive_latency_max_ms",
+                "must be at least 1",
+            ),
+            (
+                (1..=100_000).contains(&self.scrub.chunk_docs),
+                "scrub.chunk_docs",
+                "must be from 1 to 100000",
+            ),
+            (
                 tasks.poll_min_ms >= 1,
                 "tasks.poll_min_ms",
                 "must be at least 1",

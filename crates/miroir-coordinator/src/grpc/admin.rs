@@ -1,21 +1,30 @@
 //! The administration service.
 
-mod add_node;
+mod admit;
+mod change;
+mod command;
+mod dry_run;
 mod init;
-mod views;
+pub(crate) mod places;
+mod progress;
+mod verify;
+pub(crate) mod views;
 mod watch;
+pub(crate) mod work;
 
 use std::pin::Pin;
 
 use futures::Stream;
-use miroir_core::id::{IndexUid, MigrationId, OperationId};
+use miroir_core::cluster::{ClusterState, Rejection};
+use miroir_core::id::{IndexUid, MigrationId, NodeId, OperationId};
 use miroir_proto::v1;
 use miroir_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
 
+pub(crate) use change::change;
+
 use super::status;
 use crate::actor::Context;
-use crate::raft::ReadError;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -30,17 +39,6 @@ impl AdminService {
     #[must_use]
     pub fn new(ctx: Context) -> Self {
         Self { ctx }
-    }
-
-    /// Refuses unless this coordinator leads, naming the one that does.
-    fn leading(&self) -> Result<(), Status> {
-        let leadership = self.ctx.cluster.consensus().leadership().borrow().clone();
-        if leadership.is_leader() {
-            return Ok(());
-        }
-        Err(status::of_read(&ReadError::NotLeader {
-            leader: leadership.leader,
-        }))
     }
 }
 
@@ -62,14 +60,28 @@ impl Admin for AdminService {
         Ok(Response::new(views::status(&self.ctx)))
     }
 
-    async fn add_node(
+    async fn change(
         &self,
-        request: Request<v1::AddNodeRequest>,
-    ) -> Result<Response<v1::AddNodeReply>, Status> {
-        self.leading()?;
-        add_node::add_node(&self.ctx, request.into_inner())
+        request: Request<v1::ChangeRequest>,
+    ) -> Result<Response<v1::ChangeReply>, Status> {
+        Box::pin(change(&self.ctx, request.into_inner()))
             .await
             .map(Response::new)
+    }
+
+    async fn get_topology(
+        &self,
+        _: Request<v1::GetTopologyRequest>,
+    ) -> Result<Response<v1::Topology>, Status> {
+        Ok(Response::new(places::topology(&self.ctx)))
+    }
+
+    async fn get_node(
+        &self,
+        request: Request<v1::GetNodeRequest>,
+    ) -> Result<Response<v1::NodeDetail>, Status> {
+        let id = NodeId(request.into_inner().id);
+        places::node(&self.ctx, id).map(Response::new)
     }
 
     async fn list_nodes(
@@ -109,11 +121,40 @@ impl Admin for AdminService {
             .ok_or_else(|| Status::not_found(format!("Index `{uid}` not found.")))
     }
 
+    async fn list_shards(
+        &self,
+        request: Request<v1::ListShardsRequest>,
+    ) -> Result<Response<v1::ListShardsReply>, Status> {
+        let uid = request.into_inner().index;
+        let uid = uid.as_deref().map(command::uid).transpose()?;
+        self.ctx
+            .read(|state| places::shards(state, uid.as_ref()))
+            .map(Response::new)
+    }
+
+    async fn explain_shard(
+        &self,
+        request: Request<v1::ExplainShardRequest>,
+    ) -> Result<Response<v1::ExplainShardReply>, Status> {
+        let v1::ExplainShardRequest { index, shard } = request.into_inner();
+        explain(&self.ctx, &index, shard).map(Response::new)
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<v1::GetOperationRequest>,
+    ) -> Result<Response<v1::Operation>, Status> {
+        let id = OperationId(request.into_inner().id);
+        operation(&self.ctx, id).map(Response::new)
+    }
+
     async fn list_operations(
         &self,
         _: Request<v1::ListOperationsRequest>,
     ) -> Result<Response<v1::ListOperationsReply>, Status> {
-        Ok(Response::new(self.ctx.read(views::operations)))
+        let now = self.ctx.clock.now_ms();
+        let reply = self.ctx.read(|state| work::operations(state, now));
+        Ok(Response::new(reply))
     }
 
     async fn list_migrations(
@@ -122,11 +163,11 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::ListMigrationsReply>, Status> {
         let request = request.into_inner();
         let operation = request.operation.map(OperationId);
-        self.known_operation(operation)?;
+        known_operation(&self.ctx, operation)?;
         let at_ms = self.ctx.clock.now_ms();
         let reply = self
             .ctx
-            .read(|state| views::migrations(state, operation, request.unfinished_only, at_ms));
+            .read(|state| work::migrations(state, operation, request.unfinished_only, at_ms));
         Ok(Response::new(reply))
     }
 
@@ -135,12 +176,7 @@ impl Admin for AdminService {
         request: Request<v1::GetMigrationRequest>,
     ) -> Result<Response<v1::Migration>, Status> {
         let id = MigrationId(request.into_inner().id);
-        let found = self
-            .ctx
-            .read(|state| state.migrations.get(&id).map(views::migration));
-        found
-            .map(Response::new)
-            .ok_or_else(|| Status::not_found(format!("there is no migration {id}")))
+        migration(&self.ctx, id).map(Response::new)
     }
 
     type WatchMigrationsStream = Reports;
@@ -150,11 +186,21 @@ impl Admin for AdminService {
         request: Request<v1::WatchMigrationsRequest>,
     ) -> Result<Response<Reports>, Status> {
         let operation = request.into_inner().operation.map(OperationId);
-        self.known_operation(operation)?;
+        known_operation(&self.ctx, operation)?;
         Ok(Response::new(Box::pin(watch::watch(
             self.ctx.clone(),
             operation,
         ))))
+    }
+
+    type VerifyIndexStream = verify::Verdicts;
+
+    async fn verify_index(
+        &self,
+        request: Request<v1::VerifyIndexRequest>,
+    ) -> Result<Response<verify::Verdicts>, Status> {
+        change::leading(&self.ctx)?;
+        verify::verify_index(&self.ctx, request.into_inner()).map(Response::new)
     }
 
     async fn list_coordinators(
@@ -172,12 +218,43 @@ impl Admin for AdminService {
     }
 }
 
-impl AdminService {
-    fn known_operation(&self, operation: Option<OperationId>) -> Result<(), Status> {
-        let Some(id) = operation else { return Ok(()) };
-        if self.ctx.read(|state| state.operations.contains_key(&id)) {
-            return Ok(());
-        }
-        Err(Status::not_found(format!("there is no operation {id}")))
+fn known_operation(ctx: &Context, operation: Option<OperationId>) -> Result<(), Status> {
+    let unknown = |state: &ClusterState| {
+        operation.filter(|operation| !state.operations.contains_key(operation))
+    };
+    match ctx.read(unknown) {
+        None => Ok(()),
+        Some(id) => Err(status::of_rejection(&Rejection::UnknownOperation(id))),
     }
+}
+
+/// One operation.
+pub(crate) fn operation(ctx: &Context, id: OperationId) -> Result<v1::Operation, Status> {
+    let now = ctx.clock.now_ms();
+    ctx.read(|state| {
+        let found = state.operations.get(&id);
+        found.map(|found| work::operation(state, found, now))
+    })
+    .ok_or_else(|| status::of_rejection(&Rejection::UnknownOperation(id)))
+}
+
+/// One migration.
+pub(crate) fn migration(ctx: &Context, id: MigrationId) -> Result<v1::Migration, Status> {
+    let now = ctx.clock.now_ms();
+    ctx.read(|state| {
+        let found = state.migrations.get(&id);
+        found.map(|found| work::migration_in_full(state, found, now))
+    })
+    .ok_or_else(|| status::of_rejection(&Rejection::UnknownMigration(id)))
+}
+
+/// Why a shard is where it is.
+pub(crate) fn explain(
+    ctx: &Context,
+    index: &str,
+    shard: u32,
+) -> Result<v1::ExplainShardReply, Status> {
+    let shard = command::shard(ctx, index, shard)?;
+    let uid = command::uid(index)?;
+    ctx.read(|state| places::explain(state, &uid, shard))
 }

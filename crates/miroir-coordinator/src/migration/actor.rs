@@ -5,13 +5,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use miroir_core::cluster::{Command, MigrationReport, Outcome};
-use miroir_core::id::{MigrationId, NodeId, ProxyId, ShardId};
-use miroir_core::migration::{Comparison, Event, Phase, Progress, Record};
+use miroir_core::id::{MigrationId, NodeId, ProxyId};
+use miroir_core::migration::{Comparison, Event, Pace, Progress, Record};
 use miroir_meili::MeiliError;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::node::{Copy, Shape};
+use super::retry::deletes;
 use super::{Mover, Nodes};
 use crate::cluster::Cluster;
 use crate::raft::error::{ProposeError, ReadError};
@@ -77,7 +78,7 @@ impl MoveError {
     }
 
     /// The node that may still carry out a request which was given up.
-    fn unsettled(&self) -> Option<NodeId> {
+    pub(super) fn unsettled(&self) -> Option<NodeId> {
         match self {
             Self::Node { node, error } if error.outcome_unknown() => Some(*node),
             Self::Node { .. }
@@ -93,8 +94,8 @@ impl MoveError {
     }
 }
 
-/// Longest wait between two attempts at a step.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Pause after an event that was refused or has no outcome.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The actor of one migration.
 pub(super) struct Actor<C, N> {
@@ -109,14 +110,23 @@ pub(super) struct Actor<C, N> {
     pub(super) pending: BTreeSet<String>,
     /// What was last reported of the present step.
     pub(super) progress: Progress,
+    /// Documents that were written without pause while the copies were compared.
+    pub(super) restless: BTreeSet<String>,
+    /// Those of them that were equal behind the last fence.
+    pub(super) proven: BTreeSet<String>,
     /// The last comparison of the two copies.
     pub(super) comparison: Option<Comparison>,
+    /// The node that may still carry out a request which was given up: nothing is sent to it before that is over.
+    pub(super) unsettled: Option<NodeId>,
+    /// How fast the nodes let documents be copied.
+    pub(super) pace: Pace,
 }
 
 impl<C: Cluster, N: Nodes> Actor<C, N> {
     pub(super) fn new(mover: Mover<C, N>, id: MigrationId) -> Self {
         let barriers = Barriers::new(mover.cluster.clone(), mover.sessions.clone());
         Self {
+            pace: Pace::new(mover.options.pace),
             mover,
             barriers,
             id,
@@ -124,7 +134,10 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             rounds: 0,
             pending: BTreeSet::new(),
             progress: Progress::default(),
+            restless: BTreeSet::new(),
+            proven: BTreeSet::new(),
             comparison: None,
+            unsettled: None,
         }
     }
 
@@ -134,6 +147,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         let _at_work = self.mover.underway.begin(&first.index, first.incarnation);
         let mut attempts = 0_u32;
         let mut last_step = None;
+        let mut failed_at = None;
         while let Some(record) = self.record() {
             if record.phase.is_final() || cancel.is_cancelled() {
                 return;
@@ -147,6 +161,11 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
                 Ok(event) => self.conclude(&record, event).await,
                 Err(MoveError::MovedOn) => {}
                 Err(error) => {
+                    // What got on since it last failed is not failing in a row.
+                    if failed_at != self.progress.checkpoint {
+                        failed_at.clone_from(&self.progress.checkpoint);
+                        attempts = 0;
+                    }
                     attempts += 1;
                     self.report_failure(&record, attempts, &error).await;
                     if record.phase.holds_writes() {
@@ -178,10 +197,18 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             Ok(Outcome::Advanced(phase)) => {
                 info!(migration = %self.id, index = %record.index, shard = %record.shard, %event, %phase, "advanced");
             }
-            Ok(other) => info!(migration = %self.id, %event, ?other, "not advanced"),
+            Ok(other) => {
+                info!(migration = %self.id, %event, ?other, "not advanced");
+                if self.is_current(record) {
+                    // Refused where it stands: the same again at once would be refused as well, and every try is
+                    // an entry of the log. Behind a fence clients wait.
+                    let pauses = if record.phase.holds_writes() { 1 } else { 10 };
+                    tokio::time::sleep(REFUSED_PAUSE * pauses).await;
+                }
+            }
             Err(error) => {
                 warn!(migration = %self.id, %event, %error, "could not commit; looking again");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(REFUSED_PAUSE).await;
             }
         }
     }
@@ -209,35 +236,6 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         }
     }
 
-    /// Waits before the next attempt. Where a request to a node was given up, waits until it can no longer
-    /// arrive: whatever it was, it must not land behind what is sent next.
-    async fn back_off(
-        &mut self,
-        record: &Record,
-        attempts: u32,
-        error: &MoveError,
-        cancel: &CancellationToken,
-    ) {
-        if let Some(node) = error.unsettled() {
-            self.trusted = None;
-            let settle = async {
-                if let Ok(copy) = self.copy_on(record, node) {
-                    copy.wait_until_up().await;
-                }
-                tokio::time::sleep(self.mover.options.late_request).await;
-            };
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = settle => {}
-            }
-        }
-        let pause = Duration::from_millis(100 << attempts.min(6)).min(BACKOFF_MAX);
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-
     /// A copy of the migration's shard.
     pub(super) fn copy_on(&self, record: &Record, node: NodeId) -> Result<Copy, MoveError> {
         let client = self
@@ -248,20 +246,12 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         Ok(Copy::new(
             node,
             client,
-            &self.shape(record),
-            ShardId(record.shard.0),
+            &self
+                .mover
+                .cluster
+                .read(|state| Shape::of(state, &record.index)),
+            record.shard,
         ))
-    }
-
-    fn shape(&self, record: &Record) -> Shape {
-        self.mover.cluster.read(|state| {
-            let index = state.indexes.get(&record.index);
-            Shape {
-                uid: record.index.to_string(),
-                primary_key: index.and_then(|index| index.primary_key.clone()),
-                with_vectors: index.is_some_and(|index| has_embedders(&index.settings.desired)),
-            }
-        })
     }
 
     /// How long clients may be held behind the next fence. It is short at first, and grows while a source that is
@@ -324,7 +314,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         }
     }
 
-    fn is_current(&self, record: &Record) -> bool {
+    pub(super) fn is_current(&self, record: &Record) -> bool {
         self.mover.cluster.read(|state| {
             state
                 .migrations
@@ -356,35 +346,6 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         Some((writer, self.mover.sessions.connection(writer)?))
     }
 
-    /// Makes another copy the source when the present one missed a write: what is copied from it would lack that.
-    async fn ensure_source(&self, record: &Record) -> Result<(), MoveError> {
-        if !reads_source(record.phase) {
-            return Ok(());
-        }
-        let readable: Vec<NodeId> = self.mover.cluster.read(|state| {
-            let index = state.indexes.get(&record.index);
-            let shard = index.and_then(|index| index.shard(record.shard));
-            shard
-                .into_iter()
-                .flat_map(|shard| shard.readable().map(|replica| replica.node))
-                .collect()
-        });
-        if readable.contains(&record.source) {
-            return Ok(());
-        }
-        let source = readable
-            .into_iter()
-            .find(|node| *node != record.target)
-            .ok_or(MoveError::NoSource)?;
-        let command = Command::ChangeSource {
-            id: self.id,
-            step: record.step,
-            source,
-        };
-        self.mover.cluster.propose(command).await?;
-        Err(MoveError::MovedOn)
-    }
-
     /// Whether an operator has the migration wait.
     pub(super) fn is_paused(&self, record: &Record) -> bool {
         self.mover.cluster.read(|state| {
@@ -410,6 +371,8 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         .await
     }
 
+    /// One attempt at what the record asks for. Deleting waits by itself for what is still on its way, because it
+    /// must end also when the node never answers again.
     async fn step(
         &mut self,
         record: &Record,
@@ -427,8 +390,11 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             if !self.barrier_passed(record).await? {
                 return Ok(Event::FenceOverrun);
             }
-            super::failpoint::enter(record.phase).await;
+            super::failpoint::enter_of(record.phase, record.index.as_str()).await;
             self.ensure_source(record).await?;
+            if !deletes(record.phase) {
+                self.settle(record).await?;
+            }
             self.work(record).await
         };
         // Cancelled means that leadership ended: the process that leads now starts this step from its beginning,
@@ -438,31 +404,4 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             done = work => done,
         }
     }
-}
-
-/// Whether the work of a phase is worth something only while the source is in sync.
-fn reads_source(phase: Phase) -> bool {
-    match phase {
-        Phase::Preparing
-        | Phase::Copying
-        | Phase::CatchingUp
-        | Phase::Fenced
-        | Phase::Mirroring => true,
-        Phase::Planned
-        | Phase::CutOver
-        | Phase::Holding
-        | Phase::Cleaning
-        | Phase::Done
-        | Phase::Reversing
-        | Phase::Dropping
-        | Phase::Cancelled => false,
-    }
-}
-
-/// Whether Meilisearch keeps vectors for the documents of an index.
-fn has_embedders(settings: &serde_json::Value) -> bool {
-    settings
-        .get("embedders")
-        .and_then(serde_json::Value::as_object)
-        .is_some_and(|embedders| !embedders.is_empty())
 }

@@ -7,29 +7,13 @@ use tokio::time::Instant;
 
 use super::digest::Difference;
 use super::node::Copy;
+use super::throttle::Sent;
 use super::{MoveError, Nodes};
 use crate::cluster::Cluster;
 use crate::migration::actor::Actor;
 
 /// How often progress is committed.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
-
-/// What one chunk was.
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    documents: u64,
-    bytes: u64,
-}
-
-/// How long sending so much takes at a limit a second.
-fn due(amount: u64, limit: Option<u64>) -> Duration {
-    match limit {
-        Some(limit) if limit > 0 => {
-            Duration::from_millis(amount.saturating_mul(1_000).div_euclid(limit))
-        }
-        Some(_) | None => Duration::ZERO,
-    }
-}
 
 impl<C: Cluster, N: Nodes> Actor<C, N> {
     /// Copies every document that A has, from the checkpoint on, in chunks of sorted ids.
@@ -47,26 +31,18 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         };
         self.progress.documents_done = u64::try_from(done).unwrap_or(u64::MAX);
         let mut reported = Instant::now();
-        for chunk in ids
-            .get(done..)
-            .unwrap_or_default()
-            .chunks(self.mover.options.chunk_docs)
-        {
-            self.unless_paused(record).await?;
-            let began = Instant::now();
-            let bytes_before = self.progress.bytes_done;
-            self.copy_present(record, (a, c), chunk).await?;
-            self.progress.documents_done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        let mut rest = ids.get(done..).unwrap_or_default();
+        while !rest.is_empty() {
+            let (chunk, others) = rest.split_at(self.chunk_docs().min(rest.len()));
+            rest = others;
+            let sent = self.send_chunk(record, (a, c), chunk).await?;
+            self.progress.documents_done += sent.documents;
             self.progress.checkpoint = chunk.last().cloned();
             if reported.elapsed() >= REPORT_EVERY {
                 self.report(record).await;
                 reported = Instant::now();
             }
-            let sent = Sent {
-                documents: u64::try_from(chunk.len()).unwrap_or(u64::MAX),
-                bytes: self.progress.bytes_done.saturating_sub(bytes_before),
-            };
-            self.throttle(record, sent, began).await;
+            self.throttle(record, sent).await?;
         }
         self.report(record).await;
         Ok(())
@@ -80,6 +56,9 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         ids: &[String],
     ) -> Result<(), MoveError> {
         for chunk in ids.chunks(self.mover.options.chunk_docs) {
+            if !record.phase.holds_writes() {
+                self.unless_paused(record).await?;
+            }
             let documents = self.unless_moved_on(record, a.documents(chunk)).await?;
             let present: std::collections::BTreeSet<&str> =
                 documents.iter().map(|(id, _)| id.as_str()).collect();
@@ -102,7 +81,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         Ok(())
     }
 
-    /// Does to C what a comparison found.
+    /// Does to C what a comparison found, no faster than a copy.
     pub(super) async fn repair(
         &mut self,
         record: &Record,
@@ -110,18 +89,31 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         found: &Difference,
     ) -> Result<(), MoveError> {
         let ids: Vec<String> = found.copy.iter().chain(&found.delete).cloned().collect();
-        self.copy_present(record, (a, c), &ids).await
+        let mut rest = ids.as_slice();
+        while !rest.is_empty() {
+            let (chunk, others) = rest.split_at(self.chunk_docs().min(rest.len()));
+            rest = others;
+            let sent = self.send_chunk(record, (a, c), chunk).await?;
+            self.throttle(record, sent).await?;
+        }
+        Ok(())
     }
 
-    /// Sleeps off what a chunk was faster than the throttle allows. The throttle is read anew every time, so a
-    /// change of it counts from the next chunk on.
-    async fn throttle(&self, record: &Record, sent: Sent, began: Instant) {
-        let now = self.record().unwrap_or_else(|| record.clone());
-        let due = [
-            due(sent.documents, now.throttle_docs_per_s.map(u64::from)),
-            due(sent.bytes, now.throttle_bytes_per_s),
-        ];
-        let due = due.into_iter().max().unwrap_or_default();
-        tokio::time::sleep_until(began + due).await;
+    /// Copies one chunk that the throttle has measured out.
+    async fn send_chunk(
+        &mut self,
+        record: &Record,
+        (a, c): (&Copy, &Copy),
+        chunk: &[String],
+    ) -> Result<Sent, MoveError> {
+        self.unless_paused(record).await?;
+        let began = Instant::now();
+        let bytes_before = self.progress.bytes_done;
+        self.copy_present(record, (a, c), chunk).await?;
+        Ok(Sent {
+            documents: u64::try_from(chunk.len()).unwrap_or(u64::MAX),
+            bytes: self.progress.bytes_done.saturating_sub(bytes_before),
+            began,
+        })
     }
 }

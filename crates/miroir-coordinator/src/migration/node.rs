@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use miroir_core::cluster::ClusterState;
 use miroir_core::hidden_field;
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_meili::{
     AddParams, ContentType, FetchRequest, MeiliError, NodeClient, NodeTaskUid, WriteMode,
 };
@@ -40,6 +41,21 @@ pub struct Shape {
     pub primary_key: Option<String>,
     /// Whether documents carry vectors that Meilisearch keeps apart.
     pub with_vectors: bool,
+}
+
+impl Shape {
+    /// What the state says of an index; of none there is nothing to read.
+    pub fn of(state: &ClusterState, uid: &IndexUid) -> Self {
+        let index = state.indexes.get(uid);
+        let embedders = index.and_then(|index| index.settings.desired.get("embedders"));
+        Self {
+            uid: uid.to_string(),
+            primary_key: index.and_then(|index| index.primary_key.clone()),
+            with_vectors: embedders
+                .and_then(serde_json::Value::as_object)
+                .is_some_and(|embedders| !embedders.is_empty()),
+        }
+    }
 }
 
 impl Copy {
@@ -133,18 +149,17 @@ impl Copy {
         Ok(ids)
     }
 
-    /// How many documents of the shard the node holds.
+    /// How many documents of the shard the node holds; none where it has no such index.
     pub async fn count(&self) -> Result<usize, MoveError> {
         let request = FetchRequest {
             filter: Some(self.filter.clone()),
             ..FetchRequest::default()
         };
-        Ok(self
-            .client
-            .fetch(&self.uid, &request)
-            .await
-            .map_err(self.failed())?
-            .total)
+        match self.client.fetch(&self.uid, &request).await {
+            Ok(page) => Ok(page.total),
+            Err(error) if error.is_index_not_found() => Ok(0),
+            Err(error) => Err(self.failed()(error)),
+        }
     }
 
     /// The present state of documents, by id. Ids that the node does not have are left out.

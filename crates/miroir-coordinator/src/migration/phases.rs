@@ -7,8 +7,9 @@ use miroir_core::migration::{Action, Comparison, Event, Record};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::digest::Difference;
+use super::looks::Found;
 use super::node::Copy;
+use super::retry::changed_node;
 use super::{MoveError, Nodes};
 use crate::cluster::Cluster;
 use crate::migration::actor::Actor;
@@ -55,12 +56,33 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             .await?;
         let c = self.target(record)?;
         self.unless_moved_on(record, c.drain()).await?;
+        if self.was_left_behind(record) {
+            // The node did not answer the deletion of an earlier copy; now that it answers, that may still come.
+            self.unless_moved_on(record, self.settled(record, c.node))
+                .await?;
+        }
         if !self.unless_moved_on(record, c.has_index()).await? {
             warn!(migration = %self.id, node = %c.node, "the target lost the index that it had enqueued");
             return Ok(Event::TargetLost);
         }
         self.clear(record, &c).await?;
         Ok(Event::TargetClean)
+    }
+
+    /// Whether the deletion of an earlier copy on the target was given up because its node did not answer.
+    fn was_left_behind(&self, record: &Record) -> bool {
+        self.mover.cluster.read(|state| {
+            state.migrations.values().any(|other| {
+                let left = other
+                    .history
+                    .last()
+                    .is_some_and(|change| change.event == Event::LeftBehind);
+                left && other.index == record.index
+                    && other.incarnation == record.incarnation
+                    && other.shard == record.shard
+                    && changed_node(other) == record.target
+            })
+        })
     }
 
     /// Waits until the writer has sent the newest settings to source and target.
@@ -86,16 +108,14 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
 
     async fn copy(&mut self, record: &Record) -> Result<Event, MoveError> {
         let (a, c) = (self.source(record)?, self.target(record)?);
-        let from_the_start =
-            record.progress.checkpoint.is_none() && self.progress.checkpoint.is_none();
-        // From this session on nothing recorded is lost. What an earlier one recorded was answered before now,
-        // so draining A makes it part of what is copied. After a resumed copy that is not so: then all is compared.
-        self.trusted = if from_the_start {
-            self.writer_session(record)
-        } else {
-            None
-        };
+        // From this session on nothing recorded is lost. What an earlier one recorded was answered before now, so
+        // draining A makes it part of what is copied. Where something was copied before, that is not so: a document
+        // that was deleted meanwhile would stay on C. Then all is compared.
+        let session = self.writer_session(record);
         self.pending.clear();
+        self.unless_moved_on(record, c.drain()).await?;
+        let is_first = self.unless_moved_on(record, c.count()).await? == 0;
+        self.trusted = session.filter(|_| is_first);
         self.unless_moved_on(record, a.drain()).await?;
         self.copy_all(record, &a, &c).await?;
         Ok(Event::Copied)
@@ -104,13 +124,24 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
     /// Copies what changed, round by round, until so little is left that a short fence will do.
     async fn catch_up(&mut self, record: &Record) -> Result<Event, MoveError> {
         let (a, c) = (self.source(record)?, self.target(record)?);
+        self.proven.clear();
+        let came_by = record.history.last().map(|change| change.event);
+        if came_by == Some(Event::TargetBehind) {
+            // What the target missed was written while nobody recorded: only a comparison finds it.
+            self.trusted = None;
+        }
         if record
             .history
             .last()
             .is_some_and(|change| change.event == Event::FenceOverrun)
         {
             // Clients have just waited behind a fence in vain; they get a breath before the next one.
-            tokio::time::sleep(self.mover.options.fence_budget / 4).await;
+            let breath = tokio::time::sleep(self.mover.options.fence_budget / 4);
+            self.unless_moved_on(record, async {
+                breath.await;
+                Ok(())
+            })
+            .await?;
         }
         loop {
             self.unless_paused(record).await?;
@@ -126,7 +157,11 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             let few = self.pending.len() <= FEW;
             self.copy_pending(record, (&a, &c)).await?;
             // A target that does not answer is noticed here, where nobody waits for it.
-            if few && queue_is_short && self.unless_moved_on(record, c.has_index()).await? {
+            if !self.unless_moved_on(record, c.has_index()).await? {
+                warn!(migration = %self.id, node = %c.node, "the target lost what was copied to it");
+                return Ok(Event::TargetLost);
+            }
+            if few && queue_is_short {
                 return Ok(Event::CaughtUp);
             }
         }
@@ -203,6 +238,18 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             Err(_) => return Ok(Event::FenceOverrun),
         }
         self.copy_pending(record, (&a, &c)).await?;
+        if !self.restless.is_empty() {
+            let proven = tokio::time::timeout(budget, self.prove_restless(record, (&a, &c)));
+            match proven.await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
+                    self.trusted = None;
+                    return Ok(Event::FenceOverrun);
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(Event::FenceOverrun),
+            }
+        }
         // A writer that was lost meanwhile has taken what it had not reported with it.
         self.collect(record);
         if self.trusted.is_none() || !self.pending.is_empty() {
@@ -216,23 +263,30 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         let (a, c) = (self.source(record)?, self.target(record)?);
         let (documents, found) = self.verify(record, &a, &c).await?;
         self.keep_comparison(record, documents, &found).await;
-        if found.is_empty() {
+        if found.still.is_empty() && found.restless.is_empty() {
             return Ok(Event::Verified);
         }
-        self.trusted = None;
-        let failure = c.failures_since(None).await?.unwrap_or_default();
-        let some: Vec<_> = found.copy.iter().chain(&found.delete).take(10).collect();
-        warn!(migration = %self.id, differing = found.len(), ?some, failure, "the copies differ; copying again");
+        if !found.still.is_empty() {
+            self.trusted = None;
+            let failure = c.failures_since(None).await?.unwrap_or_default();
+            let some: Vec<_> = found.still.keys().take(10).collect();
+            warn!(migration = %self.id, differing = found.still.len(), ?some, failure, "the copies differ; copying again");
+        }
+        // What is written without pause is compared behind the next fence. Only so much: clients wait there.
+        if found.restless.len() <= FEW {
+            self.restless = found.restless;
+        }
         Ok(Event::Mismatch)
     }
 
     /// Puts what a comparison showed into the log, where it stays with the record.
-    async fn keep_comparison(&mut self, record: &Record, documents: usize, found: &Difference) {
-        let ids = found.copy.iter().chain(&found.delete);
+    async fn keep_comparison(&mut self, record: &Record, documents: usize, found: &Found) {
+        let ids = found.still.keys().chain(&found.restless);
+        let differing = found.still.len() + found.restless.len();
         self.comparison = Some(Comparison {
             at_ms: now_ms(),
             documents: u64::try_from(documents).unwrap_or(u64::MAX),
-            differing: u64::try_from(found.len()).unwrap_or(u64::MAX),
+            differing: u64::try_from(differing).unwrap_or(u64::MAX),
             ids: ids.take(Comparison::IDS_MAX).cloned().collect(),
         });
         self.report(record).await;
@@ -276,12 +330,19 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         }
         let copy = self.copy_on(record, node)?;
         let deleted = async {
+            if self.unsettled == Some(node) {
+                self.unless_moved_on(record, self.settled(record, node))
+                    .await?;
+            }
             self.unless_moved_on(record, copy.drain()).await?;
             self.clear(record, &copy).await
         };
         tokio::select! {
             deleted = deleted => deleted.map(|()| Event::Cleaned),
-            () = self.mover.nodes.down(node) => Ok(Event::LeftBehind),
+            () = self.mover.nodes.down(node) => {
+                warn!(migration = %self.id, %node, "its documents stay on a node that does not answer; they are swept when it does");
+                Ok(Event::LeftBehind)
+            }
         }
     }
 

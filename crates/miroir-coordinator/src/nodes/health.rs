@@ -12,7 +12,7 @@ use miroir_core::cluster::Node;
 use miroir_core::id::NodeId;
 use miroir_meili::{MeiliError, NodeClient};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::actor::Context;
@@ -51,10 +51,13 @@ pub struct NodeHealth {
     pub queue: Option<u64>,
     /// Documents that it holds, as it last said.
     pub documents: Option<u64>,
+    /// How long the first call of the last look that succeeded took, in milliseconds, rounded to a power of two so
+    /// that it does not change with every look.
+    pub latency_ms: Option<u64>,
     /// Why the last look failed; empty when it did not.
     pub last_error: String,
     /// Failed looks in a row.
-    misses: u32,
+    pub(crate) misses: u32,
 }
 
 /// What one look at a node showed.
@@ -62,6 +65,7 @@ pub struct NodeHealth {
 struct Seen {
     queue: u64,
     documents: u64,
+    latency_ms: u64,
 }
 
 impl NodeHealth {
@@ -72,6 +76,7 @@ impl NodeHealth {
                 reachability: Reachability::Up,
                 queue: Some(seen.queue),
                 documents: Some(seen.documents),
+                latency_ms: Some(seen.latency_ms),
                 last_error: String::new(),
                 misses: 0,
             },
@@ -201,14 +206,20 @@ async fn look_at<C>(ctx: &Context<C>, node: &Node) -> Result<Seen, String> {
 /// Two authorised calls rather than `/health` alone: a node that refuses the master key, or is
 /// another server by now, is of no use although it is healthy.
 async fn ask(client: &NodeClient) -> Result<Seen, MeiliError> {
+    let began = Instant::now();
     let stats = client.stats().await?;
+    let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let queue = client.queue_depth().await?;
     let documents = stats
         .indexes
         .values()
         .map(|index| index.number_of_documents)
         .sum();
-    Ok(Seen { queue, documents })
+    Ok(Seen {
+        queue,
+        documents,
+        latency_ms: latency_ms.checked_next_power_of_two().unwrap_or(u64::MAX),
+    })
 }
 
 #[cfg(test)]
@@ -220,6 +231,7 @@ mod tests {
         let seen = Ok(Seen {
             queue: 2,
             documents: 7,
+            latency_ms: 4,
         });
         let missed = || Err("refused".to_owned());
         // A look, and how the node counts after it.

@@ -2,17 +2,29 @@
 
 use miroir_proto::v1;
 use miroir_proto::v1::admin_client::AdminClient;
+use miroir_proto::v1::change_request::Change;
 use miroir_proto::{LEADER_METADATA, REJECTION_METADATA};
 use tonic::{Code, Status};
 
 use super::cluster::{Cluster, eventually, refused};
 use super::fake_node::FakeNode;
 
-fn node(url: &str) -> v1::AddNodeRequest {
-    v1::AddNodeRequest {
+fn spec(url: &str) -> v1::NewNode {
+    v1::NewNode {
         url: url.to_owned(),
         ..Default::default()
     }
+}
+
+fn adding(new: v1::NewNode) -> v1::ChangeRequest {
+    v1::ChangeRequest {
+        change: Some(Change::AddNode(new)),
+        ..Default::default()
+    }
+}
+
+fn node(url: &str) -> v1::ChangeRequest {
+    adding(spec(url))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,7 +105,7 @@ async fn a_node_that_does_not_fit_is_refused_and_changes_nothing() {
     let epoch = leader.status().await.expect("it answers").epoch;
 
     let coordinator = leader.url();
-    let table: [(v1::AddNodeRequest, Code, [&str; 2]); 12] = [
+    let table: [(v1::ChangeRequest, Code, [&str; 2]); 12] = [
         (
             node("localhost:7700"),
             Code::InvalidArgument,
@@ -110,31 +122,31 @@ async fn a_node_that_does_not_fit_is_refused_and_changes_nothing() {
             ["path", ""],
         ),
         (
-            v1::AddNodeRequest {
+            adding(v1::NewNode {
                 weight: Some(0),
-                ..node(&good.url)
-            },
+                ..spec(&good.url)
+            }),
             Code::InvalidArgument,
             ["weight", ""],
         ),
         (
-            v1::AddNodeRequest {
+            adding(v1::NewNode {
                 weight: Some(1_001),
-                ..node(&good.url)
-            },
+                ..spec(&good.url)
+            }),
             Code::InvalidArgument,
             ["weight", "1000"],
         ),
         (
-            v1::AddNodeRequest {
+            adding(v1::NewNode {
                 group: Some(9),
-                ..node(&good.url)
-            },
+                ..spec(&good.url)
+            }),
             Code::NotFound,
             ["group 9", "groups 1"],
         ),
         (
-            v1::AddNodeRequest {
+            v1::ChangeRequest {
                 request_id: "x".to_owned(),
                 ..node(&good.url)
             },
@@ -168,7 +180,7 @@ async fn a_node_that_does_not_fit_is_refused_and_changes_nothing() {
         ),
     ];
     for (request, code, words) in table {
-        refused(admin.add_node(request).await, code, &words);
+        refused(admin.change(request).await, code, &words);
     }
     let reply = admin
         .list_nodes(v1::ListNodesRequest {})
@@ -186,24 +198,26 @@ async fn a_node_is_added_once_whatever_its_address_is_spelled_like() {
     let mut admin = leader.admin();
     let fake = FakeNode::start().await;
     let request_id = "67e55044-10b1-426f-9247-bb680e5fe0c8".to_owned();
-    let request = v1::AddNodeRequest {
+    let request = v1::ChangeRequest {
         request_id,
-        zone: Some("z".to_owned()),
-        ..node(&format!("{}/", fake.url))
+        ..adding(v1::NewNode {
+            zone: Some("z".to_owned()),
+            ..spec(&format!("{}/", fake.url))
+        })
     };
     let added = admin
-        .add_node(request.clone())
+        .change(request.clone())
         .await
         .expect("added")
         .into_inner();
     let again = admin
-        .add_node(request)
+        .change(request)
         .await
         .expect("the same request")
         .into_inner();
     assert_eq!(added, again);
 
-    let duplicate = admin.add_node(node(&fake.url)).await;
+    let duplicate = admin.change(node(&fake.url)).await;
     let status = duplicate.as_ref().expect_err("there is one already");
     assert!(
         status.metadata().get_bin(REJECTION_METADATA).is_some(),
@@ -216,7 +230,7 @@ async fn a_node_is_added_once_whatever_its_address_is_spelled_like() {
     );
     let alias = fake.url.replace("127.0.0.1", "localhost");
     refused(
-        admin.add_node(node(&alias)).await,
+        admin.change(node(&alias)).await,
         Code::AlreadyExists,
         &["same address", "node 1"],
     );
@@ -264,7 +278,7 @@ async fn who_does_not_lead_names_the_leader() {
     };
     let status = follower
         .admin()
-        .add_node(node("http://127.0.0.1:1"))
+        .change(node("http://127.0.0.1:1"))
         .await
         .expect_err("it does not lead");
     assert_eq!(named(&status).as_deref(), Some(leader.as_str()));
@@ -337,11 +351,7 @@ async fn a_cluster_survives_the_loss_of_its_leader_and_of_all() {
     let mut cluster = Cluster::initialised("").await;
     let fake = FakeNode::start().await;
     let leader = cluster.leader().await;
-    leader
-        .admin()
-        .add_node(node(&fake.url))
-        .await
-        .expect("added");
+    leader.admin().change(node(&fake.url)).await.expect("added");
     let lost = leader.config.id;
     cluster.stop(lost).await;
     let second = cluster.leader().await;

@@ -10,6 +10,7 @@ use miroir_meili::Secret;
 use miroir_proto::v1;
 use miroir_proto::v1::admin_client::AdminClient;
 use miroir_proto::v1::catalog_client::CatalogClient;
+use miroir_proto::v1::change_request::Change;
 use miroir_proto::v1::routing_client::RoutingClient;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -217,6 +218,16 @@ impl Coordinator {
 
     pub fn routing(&self) -> RoutingClient<Wire> {
         RoutingClient::new(self.wire())
+    }
+
+    /// Asks this coordinator for a change.
+    pub async fn change(&self, change: Change) -> Result<v1::ChangeReply, Status> {
+        let request = v1::ChangeRequest {
+            change: Some(change),
+            ..Default::default()
+        };
+        let reply = self.admin().change(request).await;
+        reply.map(tonic::Response::into_inner)
     }
 
     pub async fn status(&self) -> Result<v1::StatusReply, String> {

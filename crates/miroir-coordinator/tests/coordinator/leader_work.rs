@@ -2,6 +2,7 @@
 
 use miroir_coordinator::grpc::status::STALE_METADATA;
 use miroir_proto::v1;
+use miroir_proto::v1::change_request::Change;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -13,18 +14,16 @@ use super::proxy::{Proxy, create, task, task_at, write};
 const QUICK: &str = "lease_ms = 60000\nnodes.health_interval_ms = 50\ntasks.poll_max_ms = 40\n\
                      tasks.lost_after_ms = 200\nmigration.repair_interval_ms = 100";
 
-async fn add(coordinator: &Coordinator, node: &FakeNode) -> u64 {
-    let request = v1::AddNodeRequest {
+fn adding(node: &FakeNode) -> Change {
+    Change::AddNode(v1::NewNode {
         url: node.url.clone(),
         ..Default::default()
-    };
-    coordinator
-        .admin()
-        .add_node(request)
-        .await
-        .expect("added")
-        .into_inner()
-        .node
+    })
+}
+
+async fn add(coordinator: &Coordinator, node: &FakeNode) -> u64 {
+    let added = coordinator.change(adding(node)).await;
+    added.expect("added").node.expect("its id")
 }
 
 async fn index(coordinator: &Coordinator) -> v1::IndexDetail {
@@ -283,16 +282,7 @@ async fn a_new_node_gets_exactly_its_share_planned_and_begun() {
     let (one, two) = (FakeNode::start().await, FakeNode::start().await);
     let a = add(leader, &one).await;
     create(leader, None, 1).await;
-    let request = v1::AddNodeRequest {
-        url: two.url.clone(),
-        ..Default::default()
-    };
-    let added = leader
-        .admin()
-        .add_node(request)
-        .await
-        .expect("added")
-        .into_inner();
+    let added = leader.change(adding(&two)).await.expect("added");
     let unknown = v1::WatchMigrationsRequest {
         operation: Some(99),
     };
@@ -302,7 +292,7 @@ async fn a_new_node_gets_exactly_its_share_planned_and_begun() {
         &["operation 99"],
     );
     let request = v1::WatchMigrationsRequest {
-        operation: Some(added.operation),
+        operation: added.operation,
     };
     let mut reports = leader
         .admin()
@@ -324,7 +314,7 @@ async fn a_new_node_gets_exactly_its_share_planned_and_begun() {
         if begun == 2 {
             assert_eq!((report.total, report.done), (2, 0));
             for migration in report.migrations {
-                assert_eq!((migration.source, migration.target), (a, added.node));
+                assert_eq!((migration.source, Some(migration.target)), (a, added.node));
                 assert_eq!(migration.replaces, Some(a));
                 assert_eq!(
                     migration

@@ -139,6 +139,8 @@ impl Phase {
                 Kind::Drop | Kind::Sweep => P::Cancelled,
             }),
             (P::Reversing, Event::ReadsMoved) => Ok(P::Dropping),
+            // The copy that reads were to go back to is lost: they stay with what was built.
+            (P::Reversing, Event::SourceChanged) if kind.builds() => Ok(P::CutOver),
             (P::Dropping, Event::Cleaned | Event::LeftBehind) => Ok(P::Cancelled),
             (phase, Event::Abandoned) if !phase.is_final() => Ok(P::Cancelled),
             _ => Err(illegal),
@@ -189,7 +191,9 @@ mod tests {
         for phase in Phase::ALL {
             for event in Event::ALL {
                 if phase.after(event, Kind::Move) == Ok(Phase::CutOver) {
-                    assert_eq!((phase, event), (Phase::Mirroring, Event::Verified));
+                    let verified = (phase, event) == (Phase::Mirroring, Event::Verified);
+                    let kept = (phase, event) == (Phase::Reversing, Event::SourceChanged);
+                    assert!(verified || kept, "{phase} {event}");
                 }
             }
         }
@@ -250,8 +254,8 @@ mod tests {
             all.filter(Result::is_ok).count()
         };
         // Forward, a copy left behind among it; back to CatchingUp by name; by a target behind; by a target lost;
-        // another source; cancelled; reversed and dropped; abandoned.
-        assert_eq!(legal(Kind::Move), 10 + 2 + 3 + 5 + 6 + 6 + (2 + 3) + 11);
-        assert_eq!(legal(Kind::Drop), legal(Kind::Move) - 3);
+        // another source; cancelled; reversed, kept after all, and dropped; abandoned.
+        assert_eq!(legal(Kind::Move), 10 + 2 + 3 + 5 + 6 + 6 + (2 + 1 + 3) + 11);
+        assert_eq!(legal(Kind::Drop), legal(Kind::Move) - 4);
     }
 }

@@ -5,9 +5,11 @@
 //! now. A new leader asks again and goes on; nothing else remembers where a move had got to.
 
 mod event;
+mod pace;
 mod phase;
 mod record;
 
 pub use event::{Event, IllegalEvent};
+pub use pace::{Pace, PaceBounds, Signals};
 pub use phase::{Barrier, Phase, Row, table};
 pub use record::{Action, Comparison, Kind, PhaseChange, Progress, Record};

@@ -68,7 +68,7 @@ pub struct Progress {
     pub documents_done: u64,
     /// Bytes of JSON sent to the target.
     pub bytes_done: u64,
-    /// Failed attempts at the present phase.
+    /// Failed attempts at the present phase, in a row.
     pub attempts: u32,
     /// What failed last, empty when nothing has.
     pub last_error: String,

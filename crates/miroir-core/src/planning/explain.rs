@@ -59,7 +59,7 @@ fn at_rest(state: &ClusterState, index: &Index, id: ShardId) -> Vec<String> {
     let mut lines = Vec::new();
     for group in state.groups.values().filter(|group| group.state.stays()) {
         let goal = Goal::of(state, group.id);
-        let changes = changes_of(state, index, &goal).unwrap_or_default();
+        let changes = changes_of(state, index, &goal, |_| true).unwrap_or_default();
         let change = changes.into_iter().find(|change| change.shard == id);
         lines.push(match change {
             None => format!(

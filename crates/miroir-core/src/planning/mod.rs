@@ -6,6 +6,7 @@
 mod drain;
 mod explain;
 mod future;
+mod group;
 mod moves;
 mod repair;
 mod slots;
@@ -14,7 +15,8 @@ mod writers;
 
 pub use drain::{blocking_drain, is_empty};
 pub use explain::{explain_shard, waits_for};
-pub use repair::plan_repair;
+pub use group::{another_is_searched, not_in_sync, only_read_in};
+pub use repair::{plan_repair, plan_repair_among};
 pub use slots::grantable;
-pub use step::{MOVES_MAX, Step, next_step, plan_operation};
+pub use step::{MOVES_MAX, Step, is_due, next_step, plan_operation};
 pub use writers::assign_writers;

@@ -1,6 +1,6 @@
 //! Which copies of which indexes have to change, and how each change is made.
 
-use crate::cluster::{ClusterState, Index, PlannedMove, ShardPlacement};
+use crate::cluster::{ClusterState, Index, OperationKind, PlannedMove, Replica, ShardPlacement};
 use crate::id::{GroupId, NodeId, ShardId};
 use crate::migration::Kind;
 use crate::placement::{self, Candidate, Change, Scope};
@@ -38,8 +38,14 @@ impl Goal {
     }
 }
 
-/// The changes that bring an index to its goal, for shards that are not moving; `None` when there is no room at all.
-pub(super) fn changes_of(state: &ClusterState, index: &Index, goal: &Goal) -> Option<Vec<Change>> {
+/// The changes of interest among those that bring an index to its goal, for shards that are not moving; `None` when
+/// there is no room at all.
+pub(super) fn changes_of(
+    state: &ClusterState,
+    index: &Index,
+    goal: &Goal,
+    of_interest: impl Fn(&Change) -> bool,
+) -> Option<Vec<Change>> {
     let scope = Scope {
         index: index.uid.as_str(),
         group: goal.group,
@@ -53,13 +59,23 @@ pub(super) fn changes_of(state: &ClusterState, index: &Index, goal: &Goal) -> Op
             .from
             .is_some_and(|node| is_pinned(index, node, change.shard))
     };
+    // Another operation takes everything off such a node; the two would move copies to and fro for ever.
+    let arrives = |change: &Change| change.to.is_none_or(|node| !is_replaced(state, node));
     let mut changes: Vec<Change> = planned
         .into_iter()
-        .filter(|change| resting(change.shard) && !stays(change))
+        .filter(|change| resting(change.shard) && !stays(change) && arrives(change))
+        .filter(|change| of_interest(change))
         .collect();
     // A shard has one migration at a time; its next one is planned when this one is done.
     changes.dedup_by_key(|change| change.shard);
     Some(changes)
+}
+
+/// Whether what a node holds is being built elsewhere, because the node is lost.
+fn is_replaced(state: &ClusterState, node: NodeId) -> bool {
+    let replacing = OperationKind::ReplaceLost { node };
+    let mut operations = state.operations.values();
+    operations.any(|o| !o.state.is_final() && o.kind == replacing)
 }
 
 /// The move that makes a change; `None` while there is no copy to take the documents from.
@@ -97,21 +113,36 @@ pub(super) fn as_move(index: &Index, group: GroupId, change: Change) -> Option<P
 
 /// The copy that documents are taken from: the one that goes, else one of the group, else any. Where there are
 /// several they take turns, so that no node is read for every shard.
-pub(super) fn source_of(
+fn source_of(
     shard: &ShardPlacement,
     id: ShardId,
     preferred: Option<NodeId>,
     group: GroupId,
 ) -> Option<NodeId> {
-    let readable: Vec<_> = shard.readable().collect();
-    if let Some(copy) = readable.iter().find(|r| Some(r.node) == preferred) {
-        return Some(copy.node);
+    let keeps = shard.readable().find(|r| Some(r.node) == preferred);
+    match keeps {
+        Some(copy) => Some(copy.node),
+        None => turn(shard.readable().collect(), id, group),
     }
-    let near: Vec<_> = readable.iter().filter(|r| r.group == group).collect();
+}
+
+/// A copy to take documents from, on a node that may be used.
+pub(super) fn source_among(
+    shard: &ShardPlacement,
+    id: ShardId,
+    may_be_used: impl Fn(NodeId) -> bool,
+    group: GroupId,
+) -> Option<NodeId> {
+    let usable = shard.readable().filter(|r| may_be_used(r.node));
+    turn(usable.collect(), id, group)
+}
+
+fn turn(usable: Vec<&Replica>, id: ShardId, group: GroupId) -> Option<NodeId> {
+    let near: Vec<_> = usable.iter().filter(|r| r.group == group).collect();
     let turn = usize::from(id.0);
-    match (near.len(), readable.len()) {
+    match (near.len(), usable.len()) {
         (0, 0) => None,
-        (0, all) => readable.get(turn % all).map(|r| r.node),
+        (0, all) => usable.get(turn % all).map(|r| r.node),
         (some, _) => near.get(turn % some).map(|r| r.node),
     }
 }

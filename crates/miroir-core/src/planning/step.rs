@@ -7,7 +7,8 @@ use crate::id::{Epoch, GroupId, NodeId, OperationId};
 use crate::placement::Change;
 
 use super::drain::is_empty;
-use super::moves::{Goal, as_move, changes_of};
+use super::group::{another_is_searched, not_in_sync, only_read_in};
+use super::moves::{Goal, as_move, changes_of, source_among};
 
 /// Moves of one plan: it must fit into one command of the log. The rest is planned when these are done.
 pub const MOVES_MAX: usize = 512;
@@ -25,25 +26,47 @@ pub enum Step {
     Wait,
 }
 
+/// Whether [`next_step`] may have something to say: cheap to ask, while the step itself takes the whole placement.
+#[must_use]
+pub fn is_due(state: &ClusterState) -> bool {
+    let mut waiting = waiting(state);
+    waiting
+        .next()
+        .is_some_and(|first| !has_moves_under_way(state, first))
+}
+
+fn waiting(state: &ClusterState) -> impl Iterator<Item = &Operation> {
+    state.operations.values().filter(|o| {
+        matches!(o.state, OperationState::Accepted | OperationState::Running)
+            && !o.paused
+            && !o.kind.is_planned_once()
+    })
+}
+
+fn has_moves_under_way(state: &ClusterState, operation: &Operation) -> bool {
+    operation.migrations.iter().any(|id| {
+        let record = state.migrations.get(id);
+        record.is_some_and(|record| !record.phase.is_final())
+    })
+}
+
 /// The oldest operation that is not paused and whose moves are done, with what it needs next. Operations take
-/// turns: those after it wait.
+/// turns: those after one with moves under way wait. One that nobody can help now lets the next go first.
 #[must_use]
 pub fn next_step(state: &ClusterState) -> Option<(OperationId, Step)> {
-    let mut waiting = state
-        .operations
-        .values()
-        .filter(|o| !o.state.is_final() && !o.paused && !o.kind.is_planned_once());
-    let first = waiting.find(|o| o.state != OperationState::Cancelling)?;
-    let under_way = |id| {
-        state
-            .migrations
-            .get(id)
-            .is_some_and(|record| !record.phase.is_final())
-    };
-    if first.migrations.iter().any(under_way) {
-        return None;
+    let mut stuck = None;
+    for operation in waiting(state) {
+        if has_moves_under_way(state, operation) {
+            return None;
+        }
+        match step_of(state, operation) {
+            Step::Wait => stuck = stuck.or(Some((operation.id, Step::Wait))),
+            step @ (Step::Move(_) | Step::Complete | Step::CompleteAfterReads(_)) => {
+                return Some((operation.id, step));
+            }
+        }
     }
-    Some((first.id, step_of(state, first)))
+    stuck
 }
 
 /// The moves that [`next_step`] asks for; none to end the operation. `None` when there is nothing to propose.
@@ -61,13 +84,12 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
     match &operation.kind {
         OperationKind::AddNode { node } => {
             let group = state.nodes.get(node).map(|node| node.group);
-            group.map_or(Step::Complete, |group| {
+            let stays = |group: &GroupId| state.groups.get(group).is_some_and(|g| g.state.stays());
+            group.filter(stays).map_or(Step::Complete, |group| {
                 settle(state, operation, &[group], |_| true, |_| true)
             })
         }
-        OperationKind::AddGroup { group } => {
-            settle(state, operation, &[*group], |_| true, |_| true)
-        }
+        OperationKind::AddGroup { group } => add_group(state, operation, *group),
         OperationKind::DrainNode { node } => drain(state, operation, *node),
         OperationKind::RemoveNode { node, group, .. } => {
             if state.nodes.contains_key(node) {
@@ -78,10 +100,7 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
                 settle(state, operation, &[*group], |_| true, missing)
             }
         }
-        OperationKind::RemoveGroup { group } => match state.groups.get(group) {
-            Some(group) => Step::CompleteAfterReads(group.state_epoch),
-            None => Step::Complete,
-        },
+        OperationKind::RemoveGroup { group } => remove_group(state, *group),
         OperationKind::ChangeReplicationFactor {
             uid, incarnation, ..
         } => {
@@ -94,6 +113,27 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
         }
         OperationKind::ReplaceLost { node } => replace(state, operation, *node),
         OperationKind::MoveShard | OperationKind::Repair => Step::Wait,
+    }
+}
+
+/// A shard that is given up, or stale, or moved by another operation keeps the group from being searched.
+fn add_group(state: &ClusterState, operation: &Operation, group: GroupId) -> Step {
+    let step = settle(state, operation, &[group], |_| true, |_| true);
+    if step == Step::Complete && not_in_sync(state, group).is_some() {
+        return Step::Wait;
+    }
+    step
+}
+
+/// What the other groups have lost since is repaired from this one before it goes.
+fn remove_group(state: &ClusterState, group: GroupId) -> Step {
+    let Some(known) = state.groups.get(&group) else {
+        return Step::Complete;
+    };
+    if another_is_searched(state, group) && only_read_in(state, group).is_none() {
+        Step::CompleteAfterReads(known.state_epoch)
+    } else {
+        Step::Wait
     }
 }
 
@@ -127,7 +167,7 @@ fn gather(
     let (mut moves, mut stuck) = (Vec::new(), false);
     for goal in goals {
         for index in state.indexes.values().filter(|index| meant(index)) {
-            let Some(changes) = changes_of(state, index, goal) else {
+            let Some(changes) = changes_of(state, index, goal, &of_interest) else {
                 stuck = true;
                 continue;
             };
@@ -136,7 +176,7 @@ fn gather(
                 operation.excused.contains(&key)
             };
             for change in changes {
-                if !of_interest(&change) || excused(&change) {
+                if excused(&change) {
                     continue;
                 }
                 match as_move(index, goal.group, change) {
@@ -178,10 +218,30 @@ fn replace(state: &ClusterState, operation: &Operation, node: NodeId) -> Step {
     let goal = Goal::of(state, group).without(node);
     let roomy = |index: &Index| goal.candidates.len() >= usize::from(index.replication_factor);
     let leaves = |change: &Change| change.from == Some(node) && change.to.is_some();
-    let step = gather(state, operation, std::slice::from_ref(&goal), roomy, leaves);
-    if step == Step::Wait {
+    match gather(state, operation, std::slice::from_ref(&goal), roomy, leaves) {
+        Step::Move(moves) => {
+            let moves: Vec<_> = moves
+                .into_iter()
+                .filter_map(|one| from_elsewhere(state, node, one))
+                .collect();
+            if moves.is_empty() {
+                Step::Complete
+            } else {
+                Step::Move(moves)
+            }
+        }
         // What cannot be built now is tried again by another operation, if the node stays away.
-        return Step::Complete;
+        Step::Wait | Step::Complete => Step::Complete,
+        step @ Step::CompleteAfterReads(_) => step,
     }
-    step
+}
+
+/// The same move with a copy to read from that is not on the lost node; `None` when there is no other.
+fn from_elsewhere(state: &ClusterState, lost: NodeId, one: PlannedMove) -> Option<PlannedMove> {
+    if one.source != lost {
+        return Some(one);
+    }
+    let shard = state.indexes.get(&one.uid)?.shard(one.shard)?;
+    let source = source_among(shard, one.shard, |node| node != lost, one.group)?;
+    Some(PlannedMove { source, ..one })
 }

@@ -3,7 +3,7 @@
 use miroir_core::cluster::{Command, Outcome, Rejection, ReplicaState};
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::migration::{Event, Phase};
-use miroir_core::planning::{assign_writers, plan_repair};
+use miroir_core::planning::{assign_writers, plan_repair, plan_repair_among};
 use miroir_core::routing::RoutingTable;
 
 use crate::support;
@@ -60,6 +60,31 @@ fn a_missed_write_makes_a_copy_stale_in_the_command_that_acknowledges_it() {
     log.advance(id, Event::ReadsMoved);
     assert_eq!(log.state.migrations[&id].phase, Phase::Done);
     assert_eq!(state_of(&log, copies[1]), Some(ReplicaState::InSync));
+}
+
+/// A stale copy on a node that is down does not keep another of the same shard from being repaired, nor does a source
+/// that is down.
+#[test]
+fn what_can_be_repaired_is_repaired_beside_what_cannot() {
+    let mut log = Log::with_books(5, 4, 4);
+    let shard = ShardId(2);
+    let placed = &log.index("books").shard(shard).expect("there").replicas;
+    let copies: Vec<NodeId> = placed.iter().map(|r| r.node).collect();
+    let missed = vec![(shard, copies[0]), (shard, copies[1])];
+    register(&mut log, support::WRITER, missed).expect("two copies are left");
+    for down in [
+        [copies[0], copies[2]],
+        [copies[1], copies[2]],
+        [copies[0], copies[3]],
+    ] {
+        let moves = plan_repair_among(&log.state, |node| !down.contains(&node));
+        assert_eq!(moves.len(), 1, "{down:?}");
+        for end in [moves[0].source, moves[0].target] {
+            assert!(!down.contains(&end), "{down:?}: {moves:?}");
+        }
+    }
+    let all_stale_down = plan_repair_among(&log.state, |node| !copies[..2].contains(&node));
+    assert_eq!(all_stale_down, []);
 }
 
 #[test]

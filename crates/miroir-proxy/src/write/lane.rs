@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::created::Created;
 use super::group::{self, Body, NodeRequest, SettingsVersion};
 use super::outcome::{Call, NodeLink, Settled};
+use super::pace::Pace;
 use super::stats::Histogram;
 use crate::control::Control;
 
@@ -36,6 +37,7 @@ pub(super) struct LaneContext {
     /// The longest a request can arrive after its connection is closed and the node answers.
     pub(super) late_request: Duration,
     pub(super) holds: Arc<Histogram>,
+    pub(super) paced: Arc<Histogram>,
 }
 
 impl LaneContext {
@@ -119,6 +121,7 @@ struct Lane<R> {
     settings: (u64, Option<u32>),
     /// Whether the last request was missed: the next ones are not tried for long.
     doubtful: bool,
+    pace: Pace,
 }
 
 /// Runs a lane until its inbox is closed and empty, or it is stopped. `settings` is the version that the node
@@ -135,6 +138,7 @@ pub(super) async fn run(
         report,
         settings: (settings, None),
         doubtful: false,
+        pace: Pace::default(),
     };
     let mut waiting = VecDeque::new();
     loop {
@@ -146,6 +150,11 @@ pub(super) async fn run(
                     None => return,
                 },
             }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = lane.pace.wait(&lane.link) => {}
         }
         while let Ok(request) = inbox.try_recv() {
             waiting.push_back(request);
@@ -198,6 +207,9 @@ impl<R: Fn(Report)> Lane<R> {
         };
         let settled = self.link.settle(call, patience).await;
         self.doubtful = matches!(settled, Settled::Missed { .. });
+        if let Settled::Enqueued(task) = settled {
+            self.pace.note(task);
+        }
         settled
     }
 

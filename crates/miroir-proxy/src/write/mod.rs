@@ -16,6 +16,7 @@ mod hold;
 mod lane;
 mod op;
 mod outcome;
+mod pace;
 mod plan;
 mod prepare;
 mod provision;
@@ -82,6 +83,8 @@ impl WritesConfig {
 pub struct WriteStats {
     /// Writes that a fence or the lease held: from arrival until their last part was sent.
     pub held: HoldStats,
+    /// Requests to nodes that waited because a migration wants the node's queue short.
+    pub paced: HoldStats,
     /// All acknowledged writes of this proxy's clients: from arrival to answer.
     pub answered: HoldStats,
 }
@@ -107,6 +110,7 @@ struct Shared {
     mark_prefix: Arc<str>,
     sequence: Arc<AtomicU64>,
     holds: Arc<Histogram>,
+    paced: Arc<Histogram>,
     answered: Histogram,
 }
 
@@ -146,6 +150,7 @@ impl Writes {
             mark_prefix: format!("miroir:{short}").into(),
             sequence: Arc::default(),
             holds: Arc::new(Histogram::new()),
+            paced: Arc::new(Histogram::new()),
             answered: Histogram::new(),
             config,
         });
@@ -194,6 +199,7 @@ impl Writes {
     pub fn stats(&self) -> WriteStats {
         WriteStats {
             held: self.shared.holds.stats(),
+            paced: self.shared.paced.stats(),
             answered: self.shared.answered.stats(),
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Provisioning {
     desired: Value,
     current: Arc<SettingsVersion>,
     asked: BTreeMap<NodeId, Asked>,
+    /// What the last table said that each node has.
+    told: BTreeMap<NodeId, u64>,
     /// Clients' tasks by the version they made.
     tasks: BTreeMap<u64, TaskUid>,
 }
@@ -45,6 +47,7 @@ impl Provisioning {
             desired,
             current,
             asked: BTreeMap::new(),
+            told: BTreeMap::new(),
             tasks: BTreeMap::new(),
         }
     }
@@ -52,6 +55,24 @@ impl Provisioning {
     /// The newest settings.
     pub(super) fn current(&self) -> &Arc<SettingsVersion> {
         &self.current
+    }
+
+    /// Nodes that had settings and have older ones or none by this table: they lost what they held, and what was
+    /// known of them counts no more. They are asked anew.
+    pub(super) fn wiped(&mut self, route: &IndexRoute) -> Vec<NodeId> {
+        if self.told == route.node_settings {
+            return Vec::new();
+        }
+        let has = |node: &NodeId| route.node_settings.get(node).copied();
+        let fell = |(node, before): (&NodeId, &u64)| {
+            has(node).is_some_and(|now| now < *before).then_some(*node)
+        };
+        let wiped: Vec<NodeId> = self.told.iter().filter_map(fell).collect();
+        for node in &wiped {
+            self.asked.remove(node);
+        }
+        self.told.clone_from(&route.node_settings);
+        wiped
     }
 
     /// Takes the table's settings if they are newer than what is known, and returns the nodes that must be
@@ -218,6 +239,25 @@ mod tests {
         assert_eq!(nodes(&provisioning.behind(&route, start + AGAIN)), [2]);
         route.settings_version = 2;
         assert_eq!(nodes(&provisioning.behind(&route, start)), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_node_that_lost_its_settings_is_asked_anew() {
+        let mut route = route(&["I1 I2"]);
+        let start = Instant::now();
+        let mut provisioning = Provisioning::new(&route);
+        assert!(provisioning.wiped(&route).is_empty());
+        assert_eq!(nodes(&provisioning.behind(&route, start)), [1, 2]);
+        route.node_settings = BTreeMap::from([(NodeId(1), 1), (NodeId(2), 1)]);
+        assert!(provisioning.wiped(&route).is_empty());
+        assert!(provisioning.behind(&route, start).is_empty());
+        route.node_settings.insert(NodeId(2), 0);
+        assert_eq!(provisioning.wiped(&route), [NodeId(2)]);
+        assert_eq!(nodes(&provisioning.behind(&route, start)), [2]);
+        assert!(provisioning.wiped(&route).is_empty(), "told once");
+        // A node that holds nothing of the index any more has lost nothing.
+        route.node_settings.remove(&NodeId(1));
+        assert!(provisioning.wiped(&route).is_empty());
     }
 
     #[test]

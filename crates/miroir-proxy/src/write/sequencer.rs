@@ -201,6 +201,11 @@ impl Sequencer {
 
     /// Asks nodes that lack the newest settings to take them. It is how an index comes to be on a node.
     fn provision(&mut self, route: &IndexRoute) {
+        for node in self.provisioning.wiped(route) {
+            // Another lane begins from nothing. What waits in this one was routed by an older table; nothing is
+            // copied to the node before it has ended.
+            self.lanes.remove(&node);
+        }
         for node in self.provisioning.behind(route, Instant::now()) {
             self.ask_settings(node, route);
         }
@@ -287,6 +292,7 @@ impl Sequencer {
                 hold: self.shared.config.hold,
                 late_request: self.shared.config.late_request,
                 holds: Arc::clone(&self.shared.holds),
+                paced: Arc::clone(&self.shared.paced),
             };
             let mailbox = self.mailbox.clone();
             let report = move |report| {

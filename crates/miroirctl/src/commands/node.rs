@@ -2,11 +2,11 @@
 
 use miroir_core::cluster::Rejection;
 use miroir_proto::v1;
-use uuid::Uuid;
+use miroir_proto::v1::change_request::Change;
 
-use super::watch;
+use super::change::{self, Wish};
 use crate::args::AddArgs;
-use crate::connect::{Change, Coordinators};
+use crate::connect::Coordinators;
 use crate::exit::Error;
 use crate::output::Output;
 use crate::view::Added;
@@ -17,8 +17,11 @@ pub async fn add(
     coordinators: &Coordinators,
     output: &mut Output,
 ) -> Result<(), Error> {
+    if args.waiting.sending.dry_run {
+        return change::run(wish(args), &args.waiting, coordinators, output).await;
+    }
     let mut added = send(args, coordinators).await?;
-    if !args.wait {
+    if !args.waiting.wait {
         return output.print(&added);
     }
     if output.is_table() {
@@ -29,7 +32,7 @@ pub async fn add(
         None => unfinished(added.node, coordinators).await?,
     };
     let waited = match operation {
-        Some(operation) => watch::wait(operation, coordinators, output).await,
+        Some(operation) => change::done(operation, coordinators, output).await,
         None => Ok(()),
     };
     // The ids are told whatever becomes of the waiting: the node is part of the cluster.
@@ -40,29 +43,24 @@ pub async fn add(
     waited
 }
 
-async fn send(args: &AddArgs, coordinators: &Coordinators) -> Result<Added, Error> {
-    let request_id = args.request_id.unwrap_or_else(Uuid::new_v4);
-    let request = v1::AddNodeRequest {
-        request_id: request_id.to_string(),
-        url: args.url.clone(),
-        group: args.group,
-        zone: args.zone.clone(),
-        weight: args.weight,
-    };
-    let change = Change {
+fn wish(args: &AddArgs) -> Wish {
+    Wish {
         what: format!("the addition of node {}", args.url),
-        advice: format!(
-            "`miroirctl node list` shows it; the same command with --request-id {request_id} repeats it without harm"
-        ),
-        waits: false,
-    };
-    let sent = coordinators
-        .change(&change, async |mut c| c.add_node(request.clone()).await)
-        .await?;
-    match sent.answer {
+        look: "miroirctl node list",
+        change: Change::AddNode(v1::NewNode {
+            url: args.url.clone(),
+            group: args.group,
+            zone: args.zone.clone(),
+            weight: args.weight,
+        }),
+    }
+}
+
+async fn send(args: &AddArgs, coordinators: &Coordinators) -> Result<Added, Error> {
+    match change::send(wish(args), &args.waiting.sending, coordinators).await {
         Ok(reply) => Ok(Added {
-            node: reply.node,
-            operation: Some(reply.operation),
+            node: reply.node.unwrap_or_default(),
+            operation: reply.operation,
             added: true,
             done: None,
         }),
@@ -127,6 +125,6 @@ async fn unfinished(node: u64, coordinators: &Coordinators) -> Result<Option<u64
         .iter()
         .filter(|operation| operation.node == Some(node));
     Ok(of_node
-        .find(|operation| operation.state != "done")
+        .find(|operation| !matches!(operation.state.as_str(), "done" | "cancelled"))
         .map(|operation| operation.id))
 }

@@ -71,7 +71,7 @@ async fn done_before(coordinators: &Coordinators) -> Result<u32, Error> {
     let unfinished = operations
         .operations
         .iter()
-        .filter(|operation| operation.state != "done");
+        .filter(|operation| !matches!(operation.state.as_str(), "done" | "cancelled"));
     let of_them: u32 = unfinished.map(|operation| operation.migrations_done).sum();
     Ok(migrations.done.saturating_sub(of_them))
 }

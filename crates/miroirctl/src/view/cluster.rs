@@ -5,9 +5,8 @@ use serde::Serialize;
 
 use super::some_text;
 use crate::connect::{Answer, Survey};
-use crate::format;
 use crate::output::View;
-use crate::table::{self, NONE};
+use crate::table;
 
 /// Whether the cluster works. The counts are those of the coordinator that answered.
 #[derive(Debug, Serialize)]
@@ -339,68 +338,6 @@ impl View for Proxies {
             &header,
             self.proxies.iter().map(row).collect(),
             "no proxies",
-        )
-    }
-}
-
-/// Every operation.
-#[derive(Debug, Serialize)]
-pub struct Operations {
-    operations: Vec<Operation>,
-}
-
-#[derive(Debug, Serialize)]
-struct Operation {
-    id: u64,
-    kind: String,
-    state: String,
-    node: Option<u64>,
-    migrations: Vec<u64>,
-    migrations_done: u32,
-    created_at_ms: u64,
-    finished_at_ms: Option<u64>,
-}
-
-impl From<v1::ListOperationsReply> for Operations {
-    fn from(reply: v1::ListOperationsReply) -> Self {
-        let view = |operation: v1::Operation| Operation {
-            id: operation.id,
-            kind: operation.kind,
-            state: operation.state,
-            node: operation.node,
-            migrations: operation.migrations,
-            migrations_done: operation.migrations_done,
-            created_at_ms: operation.created_at_ms,
-            finished_at_ms: operation.finished_at_ms,
-        };
-        Self {
-            operations: reply.operations.into_iter().map(view).collect(),
-        }
-    }
-}
-
-impl View for Operations {
-    fn table(&self) -> String {
-        let row = |o: &Operation| {
-            let took = o
-                .finished_at_ms
-                .map(|end| format::duration(end.saturating_sub(o.created_at_ms)));
-            vec![
-                o.id.to_string(),
-                o.kind.clone(),
-                o.node
-                    .map_or_else(|| NONE.to_owned(), |node| node.to_string()),
-                o.state.clone(),
-                format!("{}/{}", o.migrations_done, o.migrations.len()),
-                format::time(o.created_at_ms),
-                table::opt(took),
-            ]
-        };
-        let header = ["ID", "KIND", "NODE", "STATE", "MOVED", "CREATED", "TOOK"];
-        table::list(
-            &header,
-            self.operations.iter().map(row).collect(),
-            "no operations",
         )
     }
 }

@@ -39,6 +39,12 @@ struct Migration {
     attempts: u32,
     last_error: Option<String>,
     throttle_docs_per_s: Option<u32>,
+    kind: String,
+    paused: bool,
+    throttle_bytes_per_s: Option<u64>,
+    documents_per_s: Option<u64>,
+    eta_ms: Option<u64>,
+    waits_for: Option<String>,
     #[serde(skip)]
     fraction: f64,
 }
@@ -61,6 +67,12 @@ impl From<&v1::Migration> for Migration {
             attempts: migration.attempts,
             last_error: some_text(migration.last_error.clone()),
             throttle_docs_per_s: migration.throttle_docs_per_s,
+            kind: migration.kind.clone(),
+            paused: migration.paused,
+            throttle_bytes_per_s: migration.throttle_bytes_per_s,
+            documents_per_s: migration.documents_per_s,
+            eta_ms: migration.eta_ms,
+            waits_for: some_text(migration.waits_for.clone()),
             fraction: progress::fraction(migration),
         }
     }
@@ -73,6 +85,37 @@ impl Migration {
             done
         } else {
             format!("{done} of {}", format::count(self.documents_total))
+        }
+    }
+
+    fn throttle(&self) -> String {
+        let docs = self
+            .throttle_docs_per_s
+            .map(|limit| format!("{limit} documents/s"));
+        let bytes = self
+            .throttle_bytes_per_s
+            .map(|limit| format!("{}/s", format::bytes(limit)));
+        let limits: Vec<String> = docs.into_iter().chain(bytes).collect();
+        if limits.is_empty() {
+            "none".to_owned()
+        } else {
+            limits.join(", ")
+        }
+    }
+
+    fn speed(&self) -> Option<String> {
+        let speed = format!("{} documents/s", format::count(self.documents_per_s?));
+        Some(match self.eta_ms {
+            Some(ms) => format!("{speed}, {} left", format::duration(ms)),
+            None => speed,
+        })
+    }
+
+    fn standing(&self) -> String {
+        if self.paused {
+            format!("{}, paused", self.phase)
+        } else {
+            self.phase.clone()
         }
     }
 
@@ -124,7 +167,7 @@ impl View for Migrations {
                 m.shard.to_string(),
                 m.source.to_string(),
                 m.target.to_string(),
-                m.phase.clone(),
+                m.standing(),
                 m.documents(),
                 m.attempts.to_string(),
                 table::opt(m.last_error.as_deref().map(table::text)),
@@ -160,7 +203,17 @@ pub struct MigrationShown {
     migration: Migration,
     phase_epoch: u64,
     step: u32,
+    comparison: Option<Comparison>,
     history: Vec<Change>,
+}
+
+/// The last comparison of the new copy with its source.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    at_ms: u64,
+    documents: u64,
+    differing: u64,
+    ids: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -195,6 +248,12 @@ impl From<v1::Migration> for MigrationShown {
             migration: Migration::from(&migration),
             phase_epoch: migration.phase_epoch,
             step: migration.step,
+            comparison: migration.comparison.map(|known| Comparison {
+                at_ms: known.at_ms,
+                documents: known.documents,
+                differing: known.differing,
+                ids: known.ids,
+            }),
             history: history.collect(),
         }
     }
@@ -207,13 +266,17 @@ impl View for MigrationShown {
             || "nothing: it is one more copy".to_owned(),
             |node| format!("the copy on node {node}"),
         );
-        let throttle = m
-            .throttle_docs_per_s
-            .map(|limit| format!("{limit} documents/s"));
+        let compared = self.comparison.as_ref().map(|known| {
+            format!(
+                "{} documents, {} differing",
+                format::count(known.documents),
+                format::count(known.differing)
+            )
+        });
         let pairs = table::pairs([
             (
                 "migration",
-                format!("{} of operation {}", m.id, m.operation),
+                format!("{} ({}) of operation {}", m.id, m.kind, m.operation),
             ),
             (
                 "shard",
@@ -224,11 +287,14 @@ impl View for MigrationShown {
             ("replaces", replaces),
             (
                 "phase",
-                format!("{}, since epoch {}", m.phase, self.phase_epoch),
+                format!("{}, since epoch {}", m.standing(), self.phase_epoch),
             ),
+            ("now", table::opt(m.waits_for.as_deref())),
             ("documents", m.documents()),
             ("bytes", format::bytes(m.bytes_done)),
-            ("throttle", throttle.unwrap_or_else(|| "none".to_owned())),
+            ("speed", table::opt(m.speed())),
+            ("throttle", m.throttle()),
+            ("compared", table::opt(compared)),
             ("attempts", m.attempts.to_string()),
             (
                 "last error",

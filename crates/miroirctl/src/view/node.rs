@@ -3,6 +3,7 @@
 use miroir_proto::v1;
 use serde::Serialize;
 
+use super::place::{self, Copy};
 use super::some_text;
 use crate::format;
 use crate::output::View;
@@ -30,9 +31,9 @@ struct Node {
     last_error: Option<String>,
 }
 
-impl From<v1::ListNodesReply> for Nodes {
-    fn from(reply: v1::ListNodesReply) -> Self {
-        let view = |node: v1::Node| Node {
+impl From<v1::Node> for Node {
+    fn from(node: v1::Node) -> Self {
+        Self {
             id: node.id,
             url: node.url,
             group: node.group,
@@ -45,10 +46,59 @@ impl From<v1::ListNodesReply> for Nodes {
             documents: node.documents,
             queue: node.queue,
             last_error: some_text(node.last_error),
-        };
-        Self {
-            nodes: reply.nodes.into_iter().map(view).collect(),
         }
+    }
+}
+
+impl From<v1::ListNodesReply> for Nodes {
+    fn from(reply: v1::ListNodesReply) -> Self {
+        Self {
+            nodes: reply.nodes.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// One node with the copies it holds.
+#[derive(Debug, Serialize)]
+pub struct NodeShown {
+    #[serde(flatten)]
+    node: Node,
+    copies: Vec<Copy>,
+    /// Operations about it that are not finished.
+    operations: Vec<u64>,
+}
+
+impl From<v1::NodeDetail> for NodeShown {
+    fn from(detail: v1::NodeDetail) -> Self {
+        Self {
+            node: detail.node.unwrap_or_default().into(),
+            copies: detail.copies.into_iter().map(Into::into).collect(),
+            operations: detail.operations,
+        }
+    }
+}
+
+impl View for NodeShown {
+    fn table(&self) -> String {
+        let node = &self.node;
+        let operations: Vec<String> = self.operations.iter().map(ToString::to_string).collect();
+        let pairs = table::pairs([
+            ("node", format!("{} at {}", node.id, node.url)),
+            ("group", node.group.to_string()),
+            ("zone", table::opt(node.zone.as_deref())),
+            ("weight", node.weight.to_string()),
+            ("version", table::text(&node.version)),
+            ("admission", node.admission.clone()),
+            ("health", node.health.clone()),
+            ("documents", table::opt(node.documents.map(format::count))),
+            ("queue", table::opt(node.queue)),
+            ("operations", table::text(&operations.join(", "))),
+            (
+                "last error",
+                table::opt(node.last_error.as_deref().map(table::text)),
+            ),
+        ]);
+        format!("{pairs}\n\n{}", place::copies(&self.copies))
     }
 }
 
@@ -62,6 +112,7 @@ impl View for Nodes {
                 table::opt(node.zone.as_deref()),
                 node.weight.to_string(),
                 table::text(&node.version),
+                node.admission.clone(),
                 node.health.clone(),
                 node.replicas.to_string(),
                 table::opt(node.documents.map(format::count)),
@@ -76,6 +127,7 @@ impl View for Nodes {
             "ZONE",
             "WEIGHT",
             "VERSION",
+            "ADMISSION",
             "HEALTH",
             "COPIES",
             "DOCUMENTS",

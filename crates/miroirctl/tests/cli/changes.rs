@@ -4,6 +4,7 @@ use anyhow::Result;
 use miroir_core::cluster::Rejection;
 use miroir_core::id::NodeId;
 use miroir_proto::v1;
+use miroir_proto::v1::change_request::Change;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tonic::{Code, Status};
@@ -12,14 +13,18 @@ use crate::support::{Coordinator, Script, miroirctl, not_leader, refused, status
 
 const ADD: &str = "node add http://127.0.0.1:7704";
 
-fn added(node: u64) -> Option<Result<v1::AddNodeReply, Status>> {
-    Some(Ok(v1::AddNodeReply { node, operation: 7 }))
+fn added(node: u64) -> Option<Result<v1::ChangeReply, Status>> {
+    Some(Ok(v1::ChangeReply {
+        node: Some(node),
+        operation: Some(7),
+        ..Default::default()
+    }))
 }
 
-fn adding(me: u64, adds: Vec<Option<Result<v1::AddNodeReply, Status>>>) -> Script {
+fn adding(me: u64, changes: Vec<Option<Result<v1::ChangeReply, Status>>>) -> Script {
     Script {
         status: status(me, 1, ""),
-        adds: adds.into(),
+        changes: changes.into(),
         ..Default::default()
     }
 }
@@ -45,16 +50,19 @@ async fn a_change_follows_the_leader_with_one_request_id() -> Result<()> {
         json!({"node": 4, "operation": 7, "added": true, "done": null})
     );
     let (first, second) = (
-        follower.script().add_requests.clone(),
-        leader.script().add_requests.clone(),
+        follower.script().change_requests.clone(),
+        leader.script().change_requests.clone(),
     );
     assert_eq!((first.len(), &first), (1, &second));
     assert_eq!(first[0].request_id.len(), 36, "a UUID: {first:?}");
+    let Some(Change::AddNode(sent)) = &first[0].change else {
+        panic!("{first:?}")
+    };
     let sent = (
-        first[0].url.as_str(),
-        first[0].group,
-        first[0].zone.as_deref(),
-        first[0].weight,
+        sent.url.as_str(),
+        sent.group,
+        sent.zone.as_deref(),
+        sent.weight,
     );
     assert_eq!(sent, ("http://127.0.0.1:7704", Some(2), Some("a"), Some(3)));
     Ok(())
@@ -68,7 +76,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_id() -> Result<()> {
     let run = miroirctl(&[&coordinator.url], ADD).await?;
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(run.stdout, "node 4 is added by operation 7\n");
-    let requests = coordinator.script().add_requests.clone();
+    let requests = coordinator.script().change_requests.clone();
     assert_eq!(requests.len(), 4);
     assert!(
         requests.iter().all(|request| *request == requests[0]),
@@ -101,7 +109,7 @@ async fn a_refusal_exits_1_and_is_not_repeated() -> Result<()> {
         let coordinator = Coordinator::start(adding(1, vec![Some(Err(answer))])).await?;
         let run = miroirctl(&[&coordinator.url], ADD).await?;
         run.failed(1, &[text]);
-        assert_eq!(coordinator.script().add_requests.len(), 1);
+        assert_eq!(coordinator.script().change_requests.len(), 1);
     }
     Ok(())
 }
@@ -113,7 +121,7 @@ async fn a_change_without_answer_exits_4_and_says_how_to_repeat_it() -> Result<(
     let line = format!("{ADD} --timeout-ms 600 --request-id {id}");
     let run = miroirctl(&[&coordinator.url], &line).await?;
     run.failed(4, &["unknown", "miroirctl node list", id]);
-    assert_eq!(coordinator.script().add_requests[0].request_id, id);
+    assert_eq!(coordinator.script().change_requests[0].request_id, id);
     Ok(())
 }
 
@@ -140,7 +148,7 @@ async fn without_a_leader_nothing_was_changed_and_the_exit_is_3() -> Result<()> 
     let run = miroirctl(&[&coordinator.url], &format!("{ADD} --timeout-ms 700")).await?;
     run.failed(3, &["no coordinator leads", &coordinator.url]);
     assert!(
-        coordinator.script().add_requests.len() > 1,
+        coordinator.script().change_requests.len() > 1,
         "it must have been tried again"
     );
     let closed = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;

@@ -4,4 +4,5 @@ mod changes;
 mod reads;
 mod support;
 mod usage;
+mod verifying;
 mod watching;

@@ -35,16 +35,23 @@ pub struct Script {
     pub proxies: v1::ListProxiesReply,
     /// Answers to `InitCluster`, in order; the last one stays.
     pub inits: VecDeque<Result<v1::InitClusterReply, Status>>,
-    /// Answers to `AddNode`, in order; the last one stays. `None` never answers.
-    pub adds: VecDeque<Option<Result<v1::AddNodeReply, Status>>>,
+    /// Answers to `Change`, in order; the last one stays. `None` never answers.
+    pub changes: VecDeque<Option<Result<v1::ChangeReply, Status>>>,
+    pub topology: v1::Topology,
+    pub node: v1::NodeDetail,
+    pub shards: v1::ListShardsReply,
+    pub explained: v1::ExplainShardReply,
+    pub operation: v1::Operation,
     /// What each `WatchMigrations` sends, in order; an error ends the stream.
     pub watches: VecDeque<Vec<Result<v1::ListMigrationsReply, Status>>>,
+    /// What `VerifyIndex` sends.
+    pub verdicts: Vec<v1::ShardVerdict>,
     /// The token to insist on.
     pub token: Option<String>,
     /// Every request, by the name of its call.
     pub asked: Vec<&'static str>,
-    /// What `AddNode` and `InitCluster` were asked.
-    pub add_requests: Vec<v1::AddNodeRequest>,
+    /// What `Change` and `InitCluster` were asked.
+    pub change_requests: Vec<v1::ChangeRequest>,
     pub init_requests: Vec<v1::InitClusterRequest>,
     pub watch_requests: Vec<v1::WatchMigrationsRequest>,
     pub list_migration_requests: Vec<v1::ListMigrationsRequest>,
@@ -242,6 +249,7 @@ fn next<T: Clone>(answers: &mut VecDeque<T>) -> Option<T> {
     }
 }
 
+type Verdicts = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ShardVerdict, Status>>>;
 type Reports = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ListMigrationsReply, Status>>>;
 
 #[tonic::async_trait]
@@ -268,19 +276,65 @@ impl Admin for Service {
         self.answer(&request, "status", |script| script.status.clone())
     }
 
-    async fn add_node(
+    async fn change(
         &self,
-        request: Request<v1::AddNodeRequest>,
-    ) -> Result<Response<v1::AddNodeReply>, Status> {
+        request: Request<v1::ChangeRequest>,
+    ) -> Result<Response<v1::ChangeReply>, Status> {
         let asked = request.get_ref().clone();
-        let answer = self.answer(&request, "add_node", |script| {
-            script.add_requests.push(asked);
-            next(&mut script.adds)
+        let answer = self.answer(&request, "change", |script| {
+            script.change_requests.push(asked);
+            next(&mut script.changes)
         })?;
         match answer.into_inner() {
             Some(Some(answer)) => answer.map(Response::new),
             Some(None) => std::future::pending().await,
             None => Err(Status::unimplemented("no script")),
+        }
+    }
+
+    async fn get_topology(
+        &self,
+        request: Request<v1::GetTopologyRequest>,
+    ) -> Result<Response<v1::Topology>, Status> {
+        self.answer(&request, "get_topology", |script| script.topology.clone())
+    }
+
+    async fn get_node(
+        &self,
+        request: Request<v1::GetNodeRequest>,
+    ) -> Result<Response<v1::NodeDetail>, Status> {
+        let id = request.get_ref().id;
+        let detail = self.answer(&request, "get_node", |script| script.node.clone())?;
+        match &detail.get_ref().node {
+            Some(node) if node.id == id => Ok(detail),
+            _ => Err(Status::not_found(format!("there is no node {id}"))),
+        }
+    }
+
+    async fn list_shards(
+        &self,
+        request: Request<v1::ListShardsRequest>,
+    ) -> Result<Response<v1::ListShardsReply>, Status> {
+        self.answer(&request, "list_shards", |script| script.shards.clone())
+    }
+
+    async fn explain_shard(
+        &self,
+        request: Request<v1::ExplainShardRequest>,
+    ) -> Result<Response<v1::ExplainShardReply>, Status> {
+        self.answer(&request, "explain_shard", |script| script.explained.clone())
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<v1::GetOperationRequest>,
+    ) -> Result<Response<v1::Operation>, Status> {
+        let id = request.get_ref().id;
+        let operation =
+            self.answer(&request, "get_operation", |script| script.operation.clone())?;
+        match operation.get_ref().id == id {
+            true => Ok(operation),
+            false => Err(Status::not_found(format!("there is no operation {id}"))),
         }
     }
 
@@ -358,6 +412,18 @@ impl Admin for Service {
         self.answer(&request, "watch_migrations", |script| {
             script.watch_requests.push(*request.get_ref());
             tokio_stream::iter(script.watches.pop_front().unwrap_or_default())
+        })
+    }
+
+    type VerifyIndexStream = Verdicts;
+
+    async fn verify_index(
+        &self,
+        request: Request<v1::VerifyIndexRequest>,
+    ) -> Result<Response<Verdicts>, Status> {
+        self.answer(&request, "verify_index", |script| {
+            let verdicts = script.verdicts.iter().cloned().map(Ok);
+            tokio_stream::iter(verdicts.collect::<Vec<_>>())
         })
     }
 

@@ -186,9 +186,10 @@ async fn adding_a_node_can_wait_for_its_share() -> Result<()> {
         ]
     };
     let mut script = script(vec![watch(), watch()]);
-    script.adds.push_back(Some(Ok(v1::AddNodeReply {
-        node: 4,
-        operation: 7,
+    script.changes.push_back(Some(Ok(v1::ChangeReply {
+        node: Some(4),
+        operation: Some(7),
+        ..Default::default()
     })));
     let coordinator = Coordinator::start(script).await?;
     let run = miroirctl(

@@ -34,7 +34,7 @@ pub enum Known {
     Report(Box<Report>),
     /// It says that it has no such task, and keeps saying so.
     Lost,
-    /// It does not answer, and what it holds is out of use: nothing depends on its share.
+    /// It is gone, or does not answer or has lost it while what it holds is out of use: nothing depends on its share.
     Excused,
 }
 
@@ -68,6 +68,8 @@ pub fn end_of(kind: TaskKind, known: &Known) -> Option<End> {
     match known {
         Known::Nothing => None,
         Known::Lost => Some(End::Badly),
+        // An index is gone from a node that is gone.
+        Known::Excused if kind == TaskKind::IndexDeletion => Some(End::Well),
         Known::Excused => Some(End::Excused),
         Known::Report(report) => match report.status {
             NodeStatus::Enqueued | NodeStatus::Processing => None,

@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use miroir_core::cluster::{
-    Admission, ClusterState, GroupState, Index, Operation, OperationState, ReplicaState,
-};
-use miroir_core::id::{IndexUid, NodeId, OperationId};
-use miroir_core::migration::Record;
+use miroir_core::cluster::{Admission, ClusterState, GroupState, Index, ReplicaState};
+use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::routing::RoutingTable;
 use miroir_proto::v1;
 use tokio::time::Instant;
 
 use crate::actor::Context;
-use crate::nodes::Reachability;
+use crate::nodes::{NodeHealth, Reachability};
 use crate::raft::{Leadership, MemberStatus, Role};
 
 /// A number for a message; none is ever near the limit.
-fn count(n: usize) -> u32 {
+pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -63,32 +60,38 @@ pub fn status(ctx: &Context) -> v1::StatusReply {
 /// Every node, with what the leader last saw of it.
 pub fn nodes(ctx: &Context) -> v1::ListNodesReply {
     let health = ctx.health.snapshot();
-    let nodes = ctx.read(|state| {
-        let replicas = replicas(state);
-        let view = |node: &miroir_core::cluster::Node| {
-            let seen = health.get(&node.id).cloned().unwrap_or_default();
-            v1::Node {
-                id: node.id.0,
-                url: node.url.clone(),
-                group: node.group.0,
-                zone: node.zone.clone(),
-                weight: node.weight,
-                version: node.version.clone(),
-                admission: match node.admission {
-                    Admission::Active => "active",
-                    Admission::Draining => "draining",
-                }
-                .to_owned(),
-                health: seen.reachability.as_str().to_owned(),
-                replicas: replicas.get(&node.id).copied().unwrap_or(0),
-                documents: seen.documents,
-                queue: seen.queue,
-                last_error: seen.last_error,
-            }
-        };
-        state.nodes.values().map(view).collect()
-    });
+    let nodes = ctx.read(|state| nodes_of(state, &health));
     v1::ListNodesReply { nodes }
+}
+
+/// The same of a state that is being read.
+pub(super) fn nodes_of(
+    state: &ClusterState,
+    health: &BTreeMap<NodeId, NodeHealth>,
+) -> Vec<v1::Node> {
+    let replicas = replicas(state);
+    let view = |node: &miroir_core::cluster::Node| {
+        let seen = health.get(&node.id).cloned().unwrap_or_default();
+        v1::Node {
+            id: node.id.0,
+            url: node.url.clone(),
+            group: node.group.0,
+            zone: node.zone.clone(),
+            weight: node.weight,
+            version: node.version.clone(),
+            admission: match node.admission {
+                Admission::Active => "active",
+                Admission::Draining => "draining",
+            }
+            .to_owned(),
+            health: seen.reachability.as_str().to_owned(),
+            replicas: replicas.get(&node.id).copied().unwrap_or(0),
+            documents: seen.documents,
+            queue: seen.queue,
+            last_error: seen.last_error,
+        }
+    };
+    state.nodes.values().map(view).collect()
 }
 
 /// How many copies each node holds, of all indexes.
@@ -115,7 +118,12 @@ pub fn groups(state: &ClusterState) -> v1::ListGroupsReply {
             GroupState::Retiring => "retiring",
         }
         .to_owned(),
-        nodes: state.members(group.id).map(|node| node.id.0).collect(),
+        nodes: state
+            .nodes
+            .values()
+            .filter(|node| node.group == group.id)
+            .map(|node| node.id.0)
+            .collect(),
     };
     v1::ListGroupsReply {
         groups: state.groups.values().map(view).collect(),
@@ -162,88 +170,6 @@ pub fn index_detail(state: &ClusterState, uid: &IndexUid) -> Option<v1::IndexDet
         shards: route.shards.iter().map(Into::into).collect(),
         settings: index.settings.desired.to_string(),
     })
-}
-
-/// Every operation, oldest first.
-pub fn operations(state: &ClusterState) -> v1::ListOperationsReply {
-    let view = |operation: &Operation| {
-        let records = operation
-            .migrations
-            .iter()
-            .filter_map(|id| state.migrations.get(id));
-        v1::Operation {
-            id: operation.id.0,
-            kind: operation.kind.name().to_owned(),
-            state: match operation.state {
-                OperationState::Accepted => "accepted",
-                OperationState::Running => "running",
-                OperationState::Cancelling => "cancelling",
-                OperationState::Done => "done",
-                OperationState::Cancelled => "cancelled",
-            }
-            .to_owned(),
-            node: operation.kind.node().map(|node| node.0),
-            migrations: operation.migrations.iter().map(|id| id.0).collect(),
-            created_at_ms: operation.created_at_ms,
-            finished_at_ms: operation.finished_at_ms,
-            migrations_done: count(records.filter(|record| record.phase.is_final()).count()),
-        }
-    };
-    v1::ListOperationsReply {
-        operations: state.operations.values().map(view).collect(),
-    }
-}
-
-/// The migrations of an operation, or of all. The counts are of all that belong to it, whatever is listed.
-pub fn migrations(
-    state: &ClusterState,
-    operation: Option<OperationId>,
-    unfinished_only: bool,
-    at_ms: u64,
-) -> v1::ListMigrationsReply {
-    let mut reply = v1::ListMigrationsReply {
-        at_ms,
-        ..Default::default()
-    };
-    let wanted = |record: &&Record| operation.is_none_or(|id| record.operation == id);
-    for record in state.migrations.values().filter(wanted) {
-        reply.total += 1;
-        reply.done += u32::from(record.phase.is_final());
-        if !(unfinished_only && record.phase.is_final()) {
-            reply.migrations.push(migration(record));
-        }
-    }
-    reply
-}
-
-/// One migration with its whole history.
-pub fn migration(record: &Record) -> v1::Migration {
-    let progress = &record.progress;
-    let change = |change: &miroir_core::migration::PhaseChange| v1::PhaseChange {
-        phase: v1::Phase::from(change.phase).into(),
-        at_ms: change.at_ms,
-        event: change.event.to_string(),
-    };
-    v1::Migration {
-        id: record.id.0,
-        operation: record.operation.0,
-        index: record.index.to_string(),
-        shard: record.shard.0.into(),
-        group: record.group.0,
-        source: record.source.0,
-        target: record.target.0,
-        replaces: record.replaces.map(|node| node.0),
-        phase: v1::Phase::from(record.phase).into(),
-        phase_epoch: record.phase_epoch.0,
-        step: record.step,
-        documents_total: progress.documents_total,
-        documents_done: progress.documents_done,
-        bytes_done: progress.bytes_done,
-        attempts: progress.attempts,
-        last_error: progress.last_error.clone(),
-        throttle_docs_per_s: record.throttle_docs_per_s,
-        history: record.history.iter().map(change).collect(),
-    }
 }
 
 /// Every coordinator; before the cluster is initialised, those of the configuration.

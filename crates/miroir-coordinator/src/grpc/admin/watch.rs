@@ -9,7 +9,7 @@ use miroir_core::id::OperationId;
 use miroir_proto::v1;
 use tonic::Status;
 
-use super::views;
+use super::work;
 use crate::actor::Context;
 use crate::cluster::Cluster;
 
@@ -29,9 +29,9 @@ pub fn watch(
             applied.mark_unchanged();
             let at_ms = ctx.clock.now_ms();
             let (reply, over) = ctx.read(|state| {
-                (views::migrations(state, operation, true, at_ms), is_over(state, operation))
+                (work::migrations(state, operation, true, at_ms), is_over(state, operation))
             });
-            let told = v1::ListMigrationsReply { at_ms: 0, ..reply.clone() };
+            let told = timeless(&reply);
             if over || last.as_ref() != Some(&told) {
                 last = Some(told);
                 yield Ok(reply);
@@ -46,6 +46,16 @@ pub fn watch(
             }
         }
     }
+}
+
+/// A report without what changes by the passing of time alone.
+fn timeless(reply: &v1::ListMigrationsReply) -> v1::ListMigrationsReply {
+    let mut told = reply.clone();
+    told.at_ms = 0;
+    for migration in &mut told.migrations {
+        (migration.documents_per_s, migration.eta_ms) = (None, None);
+    }
+    told
 }
 
 /// An operation that is accepted has no migration yet, and is not over for that.

@@ -2,11 +2,11 @@
 
 use super::{Applied, At};
 use crate::cluster::{
-    ClusterState, Group, GroupState, NodeSpec, OperationKind, OperationState, Outcome, Policy,
-    Rejection,
+    ClusterState, Group, GroupState, Index, NodeSpec, OperationKind, Outcome, Policy, Rejection,
 };
 use crate::id::{GroupId, NodeId};
 use crate::migration::Event;
+use crate::planning;
 
 impl ClusterState {
     pub(super) fn add_group(&mut self, at: At, specs: &[NodeSpec]) -> Applied {
@@ -96,23 +96,15 @@ impl ClusterState {
 
     /// Without this group every shard must still be read somewhere.
     fn check_others_serve(&self, id: GroupId) -> Result<(), Rejection> {
-        let serves = |group: &Group| group.id != id && group.state == GroupState::Searchable;
-        if !self.groups.values().any(serves) {
+        if !planning::another_is_searched(self, id) {
             return Err(Rejection::LastGroup(id));
         }
-        let elsewhere = |group: GroupId| self.groups.get(&group).is_some_and(serves);
-        for index in self.indexes.values() {
-            let alone = index
-                .shards()
-                .find(|(_, shard)| !shard.readable().any(|r| elsewhere(r.group)));
-            if let Some((shard, _)) = alone {
-                return Err(Rejection::Invalid(format!(
-                    "shard {shard} of `{}` has no copy in sync in another searchable group; repair that first",
-                    index.uid
-                )));
-            }
+        match planning::only_read_in(self, id) {
+            Some((uid, shard)) => Err(Rejection::Invalid(format!(
+                "shard {shard} of `{uid}` has no copy in sync in another searchable group; repair that first"
+            ))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn set_group(&mut self, at: At, id: GroupId, state: GroupState) {
@@ -124,18 +116,10 @@ impl ClusterState {
 
     /// Every shard is in sync in a new group: searches may use it.
     pub(super) fn finish_group(&mut self, at: At, id: GroupId) -> Result<(), Rejection> {
-        for index in self.indexes.values() {
-            let wanted = usize::from(index.replication_factor);
-            let behind = index.shards().find(|(_, shard)| {
-                let here = shard.readable().filter(|r| r.group == id);
-                here.count() < wanted
-            });
-            if let Some((shard, _)) = behind {
-                return Err(Rejection::StalePlan(format!(
-                    "shard {shard} of `{}` is not in sync in group {id}",
-                    index.uid
-                )));
-            }
+        if let Some((uid, shard)) = planning::not_in_sync(self, id) {
+            return Err(Rejection::StalePlan(format!(
+                "shard {shard} of `{uid}` is not in sync in group {id}"
+            )));
         }
         self.set_group(at, id, GroupState::Searchable);
         Ok(())
@@ -165,16 +149,18 @@ impl ClusterState {
         Ok(())
     }
 
-    /// A removal that is given up leaves the group as it was: it got every write meanwhile.
+    /// A removal that is given up leaves the group as it was, as far as it still is: copies got every write, but an
+    /// index created meanwhile has none there. They are built before it is searched.
     pub(super) fn keep_group(&mut self, at: At, id: GroupId) {
-        let building = self.operations.values().any(|o| {
-            o.kind == OperationKind::AddGroup { group: id } && o.state != OperationState::Done
-        });
-        let state = if building {
-            GroupState::Initialising
-        } else {
-            GroupState::Searchable
+        let read_here = |index: &Index| {
+            let mut shards = index.placement.iter();
+            shards.all(|shard| shard.readable().any(|r| r.group == id))
         };
-        self.set_group(at, id, state);
+        if self.indexes.values().all(read_here) {
+            self.set_group(at, id, GroupState::Searchable);
+        } else {
+            self.set_group(at, id, GroupState::Initialising);
+            self.accept_operation(at, OperationKind::AddGroup { group: id });
+        }
     }
 }

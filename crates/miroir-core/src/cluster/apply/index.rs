@@ -200,8 +200,10 @@ impl ClusterState {
         applied: &[AppliedSettings],
         task: Option<TaskUid>,
     ) -> Applied {
+        let known: BTreeSet<NodeId> = self.nodes.keys().copied().collect();
         let index = self.index_written_by(whose)?;
-        for one in applied {
+        // A late report on a node that is removed would have the index's deletion wait for it.
+        for one in applied.iter().filter(|one| known.contains(&one.node)) {
             let known = index.nodes.entry(one.node).or_default();
             if one.version >= known.settings_version {
                 known.settings_version = one.version;

@@ -3,7 +3,7 @@
 use super::{Applied, At};
 use crate::cluster::{ClusterState, NodeIndex, Outcome, ReplicaState};
 use crate::id::{Incarnation, IndexUid, NodeId};
-use crate::migration::{Event, Phase};
+use crate::migration::{Event, Kind, Phase};
 
 impl ClusterState {
     /// Remembers when a node created an index. The first answer counts; a later one is compared with it.
@@ -47,8 +47,31 @@ impl ClusterState {
         for replica in copies.filter(|r| r.node == node && r.state.takes_writes()) {
             replica.state = ReplicaState::Stale;
         }
+        self.read_what_is_left(at, uid);
         self.touch(at);
         Ok(Outcome::Done)
+    }
+
+    /// Where the copies are lost that reads were to stay with, or to go back to, they return to the one that was to
+    /// go: until it is deleted it gets every write.
+    fn read_what_is_left(&mut self, at: At, uid: &IndexUid) {
+        let turned: Vec<_> = self
+            .unfinished_migrations()
+            .filter(|m| m.index == *uid)
+            .filter_map(|m| {
+                let shard = self.indexes.get(uid)?.shard(m.shard)?;
+                let event = match (m.phase, m.kind) {
+                    (Phase::CutOver | Phase::Holding, Kind::Drop) => Event::Abandoned,
+                    (Phase::Reversing, _) => Event::SourceChanged,
+                    _ => return None,
+                };
+                let unread = shard.readable().next().is_none();
+                (unread && shard.writable().next().is_some()).then_some((m.id, event))
+            })
+            .collect();
+        for (id, event) in turned {
+            self.go_back(at, id, event);
+        }
     }
 
     /// Migrations that were building a copy of the index on the node begin from nothing. Where reads have moved to

@@ -2,7 +2,7 @@
 
 use super::{Applied, At, next_id};
 use crate::cluster::{
-    ClusterState, Index, MigrationReport, NodeIndex, OperationKind, OperationState, Outcome,
+    Admission, ClusterState, Index, MigrationReport, OperationKind, OperationState, Outcome,
     PlannedMove, Rejection, ReplicaState, ShardPlacement,
 };
 use crate::id::{MigrationId, NodeId, OperationId};
@@ -92,7 +92,13 @@ impl ClusterState {
             return stale(why);
         }
         match self.nodes.get(&one.target) {
-            Some(node) if node.group == one.group || !one.kind.builds() => Ok(()),
+            Some(_) if !one.kind.builds() => Ok(()),
+            Some(node)
+                if node.admission == Admission::Draining && placement.on(node.id).is_none() =>
+            {
+                stale("the target is draining")
+            }
+            Some(node) if node.group == one.group => Ok(()),
             Some(_) => stale("the target is in another group"),
             None => stale("the target is gone"),
         }
@@ -146,15 +152,10 @@ impl ClusterState {
         (id, step): (MigrationId, u32),
         event: Event,
     ) -> Applied {
-        let leaving = self.migrations.get(&id).filter(|m| leaves_target(m, event));
-        if leaving.is_some_and(|m| m.step == step && !self.can_read_again(m)) {
-            return Err(Rejection::Invalid(format!(
-                "no copy but the one that migration {id} built got every write"
-            )));
-        }
-        let record = self
+        let mut record = self
             .migrations
-            .get_mut(&id)
+            .get(&id)
+            .cloned()
             .ok_or(Rejection::UnknownMigration(id))?;
         if record.step != step {
             return Err(Rejection::StaleStep {
@@ -162,32 +163,10 @@ impl ClusterState {
                 step: record.step,
             });
         }
-        if relies_on_source(event) && !readable(self.indexes.get(&record.index), record) {
-            let node = record.source;
-            return Err(Rejection::Invalid(format!(
-                "node {node}, which migration {id} copies from, is not in sync any more"
-            )));
-        }
-        if event == Event::Verified && !is_mirror(self.indexes.get(&record.index), record) {
-            let node = record.target;
-            return Err(Rejection::Invalid(format!(
-                "node {node}, which migration {id} builds, does not take writes any more"
-            )));
-        }
-        if record.kind == Kind::Drop && event == Event::SlotGranted {
-            let shard = self
-                .indexes
-                .get(&record.index)
-                .and_then(|i| i.shard(record.shard));
-            if !shard.is_some_and(|s| s.readable().any(|r| Some(r.node) != record.replaces)) {
-                return Err(Rejection::Invalid(format!(
-                    "migration {id} would drop the last copy in sync"
-                )));
-            }
-        }
         let from = record.phase;
         let phase = record.advance(event, at.epoch(), at.ms)?;
-        let record = record.clone();
+        self.check_copies((&record, from), event)?;
+        self.migrations.insert(id, record.clone());
         self.settle_placement(&record, from);
         if phase.is_final() {
             self.settle_operation(at, record.operation);
@@ -204,7 +183,8 @@ impl ClusterState {
         if index.incarnation != record.incarnation {
             return;
         }
-        settle_leftovers(index, record, from);
+        let replaced = record.replaces.filter(|node| self.nodes.contains_key(node));
+        settle_leftovers(index, (record, from), replaced);
         let Some(shard) = index.shard_mut(record.shard) else {
             return;
         };
@@ -313,53 +293,14 @@ impl ClusterState {
     }
 }
 
-/// Whether an event gives a target up that was read: it will be deleted.
-fn leaves_target(m: &Record, event: Event) -> bool {
-    let back = (m.phase, event) == (Phase::Reversing, Event::ReadsMoved);
-    m.kind.builds() && (back || event == Event::ReverseAsked)
-}
-
-/// Whether an event says that the target has what the source has: that is worth nothing when the source lacks a
-/// write itself.
-fn relies_on_source(event: Event) -> bool {
-    match event {
-        Event::Copied | Event::CaughtUp | Event::FenceDrained | Event::Verified => true,
-        Event::SlotGranted
-        | Event::TargetClean
-        | Event::FenceOverrun
-        | Event::Mismatch
-        | Event::ReadsMoved
-        | Event::WindowOver
-        | Event::Cleaned
-        | Event::TargetBehind
-        | Event::TargetLost
-        | Event::SourceChanged
-        | Event::CancelAsked
-        | Event::ReverseAsked
-        | Event::LeftBehind
-        | Event::Abandoned => false,
-    }
-}
-
-fn readable(index: Option<&Index>, record: &Record) -> bool {
-    let shard = index.and_then(|index| index.shard(record.shard));
-    shard
-        .and_then(|shard| shard.on(record.source))
-        .is_some_and(|replica| replica.state.is_readable())
-}
-
-/// Whether the target takes every client write: what was compared is worth nothing when it missed one since.
-fn is_mirror(index: Option<&Index>, record: &Record) -> bool {
-    let shard = index.and_then(|index| index.shard(record.shard));
-    shard
-        .and_then(|shard| shard.on(record.target))
-        .is_some_and(|replica| replica.state == ReplicaState::Mirror)
-}
-
 /// Why a planned move does not fit the copies there are, if it does not.
 fn unfit(index: &Index, placement: &ShardPlacement, one: &PlannedMove) -> Option<&'static str> {
     let readable = |node| placement.on(node).is_some_and(|r| r.state.is_readable());
     let held = |node| placement.on(node).map(|r| r.state);
+    let pinned = |node| index.pins.contains(&(node, one.shard));
+    if one.replaces.is_some_and(pinned) {
+        return Some("the copy that goes is pinned");
+    }
     match one.kind {
         Kind::Move | Kind::Build if !readable(one.source) => Some("the source is not in sync"),
         Kind::Move | Kind::Build
@@ -393,19 +334,22 @@ fn unfit(index: &Index, placement: &ShardPlacement, one: &PlannedMove) -> Option
 }
 
 /// What nodes hold of a shard without having a copy of it.
-fn settle_leftovers(index: &mut Index, record: &Record, from: Phase) {
+/// `replaced` is the copy that goes, unless its node is gone: nothing is left on that.
+fn settle_leftovers(index: &mut Index, (record, from): (&Record, Phase), replaced: Option<NodeId>) {
     let built = (record.target, record.shard);
-    let replaced = record.replaces.map(|node| (node, record.shard));
+    let replaced = replaced.map(|node| (node, record.shard));
     match record.phase {
         Phase::Preparing => {
-            // A target that lost everything needs its settings again.
+            // A target that lost everything needs its settings again. When it was created stays known: whoever
+            // compares that must find that other copies on the node are lost as well.
             let lost = record
                 .history
                 .last()
                 .is_some_and(|change| change.event == Event::TargetLost);
             let known = index.nodes.entry(record.target).or_default();
             if lost {
-                *known = NodeIndex::default();
+                known.settings_version = 0;
+                known.settings_task = None;
             }
             index.leftovers.remove(&built);
         }

@@ -1,6 +1,7 @@
 //! `apply`: one command, at one place of the log, to one state.
 
 mod group;
+mod guard;
 mod index;
 mod loss;
 mod migration;

@@ -18,6 +18,7 @@ impl ClusterState {
         if !self.groups.contains_key(&spec.group) {
             return Err(self.unknown_group(spec.group));
         }
+        self.check_stays(spec.group)?;
         let node = self.admit(at, spec);
         let operation = self.accept_operation(at, OperationKind::AddNode { node });
         self.touch(at);
@@ -30,6 +31,16 @@ impl ClusterState {
             group,
             known: known.join(", "),
         }
+    }
+
+    /// Nothing is done for a group that is being removed.
+    pub(super) fn check_stays(&self, group: GroupId) -> Result<(), Rejection> {
+        if self.groups.get(&group).is_some_and(|g| !g.state.stays()) {
+            return Err(Rejection::Invalid(format!(
+                "replica group {group} is being removed, and its nodes with it"
+            )));
+        }
+        Ok(())
     }
 
     /// What is wrong with a node whatever group it is for.
@@ -81,11 +92,7 @@ impl ClusterState {
                 operation,
             });
         }
-        if self.groups.get(&group).is_some_and(|g| !g.state.stays()) {
-            return Err(Rejection::Invalid(format!(
-                "replica group {group} is being removed, and node {id} with it"
-            )));
-        }
+        self.check_stays(group)?;
         if !self.members(group).any(|other| other.id != id) {
             return Err(Rejection::LastNode { node: id, group });
         }
@@ -99,9 +106,12 @@ impl ClusterState {
         Ok(())
     }
 
-    /// The operation that takes a node's copies away, if any.
+    /// The operation that takes a node's copies away, if any. One that is given up takes no more.
     fn draining_by(&self, id: NodeId) -> Option<OperationId> {
-        let mut under_way = self.operations.values().filter(|o| !o.state.is_final());
+        let mut under_way = self
+            .operations
+            .values()
+            .filter(|o| !o.state.is_final() && o.state != OperationState::Cancelling);
         under_way
             .find(|operation| match operation.kind {
                 OperationKind::DrainNode { node } | OperationKind::RemoveNode { node, .. } => {
@@ -239,6 +249,7 @@ impl ClusterState {
         if node.admission != Admission::Active {
             return Err(Rejection::Invalid(format!("node {id} is draining already")));
         }
+        self.check_stays(node.group)?;
         let already = self
             .operations
             .values()

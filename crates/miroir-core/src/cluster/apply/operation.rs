@@ -53,7 +53,13 @@ impl ClusterState {
         }
         let next = match operation.state {
             OperationState::Cancelling => OperationState::Cancelled,
-            OperationState::Running if operation.kind.is_planned_once() => OperationState::Done,
+            OperationState::Running if operation.kind.is_planned_once() => {
+                if self.all_cancelled(operation) {
+                    OperationState::Cancelled
+                } else {
+                    OperationState::Done
+                }
+            }
             OperationState::Accepted
             | OperationState::Running
             | OperationState::Done
@@ -66,6 +72,15 @@ impl ClusterState {
         let finished =
             |id: &MigrationId| self.migrations.get(id).is_none_or(|m| m.phase.is_final());
         operation.migrations.iter().all(finished)
+    }
+
+    fn all_cancelled(&self, operation: &Operation) -> bool {
+        let cancelled = |id: &MigrationId| {
+            self.migrations
+                .get(id)
+                .is_some_and(|m| m.phase == Phase::Cancelled)
+        };
+        operation.migrations.iter().all(cancelled)
     }
 
     fn end_operation(&mut self, at: At, id: OperationId, state: OperationState) {
@@ -157,11 +172,13 @@ impl ClusterState {
                 hint: hint(record.phase, event).to_owned(),
             });
         }
-        // A pause would keep it from undoing what it has done.
-        record.paused = false;
         let (step, operation) = (record.step, record.operation);
         let excused = (record.index.clone(), record.group, record.shard);
         self.advance(at, (id, step), event)?;
+        // A pause would keep it from undoing what it has done.
+        if let Some(record) = self.migrations.get_mut(&id) {
+            record.paused = false;
+        }
         if let Some(operation) = self.operations.get_mut(&operation) {
             operation.excused.insert(excused);
         }
@@ -277,11 +294,15 @@ impl ClusterState {
         Outcome::Controlled { migrations, left }
     }
 
-    /// What the operation changed when it was accepted is changed back.
+    /// What the operation changed when it was accepted is changed back, once: given up again, it must not undo what
+    /// was asked for since.
     fn undo_intent(&mut self, at: At, id: OperationId) {
         let Some(operation) = self.operations.get_mut(&id) else {
             return;
         };
+        if operation.state == OperationState::Cancelling {
+            return;
+        }
         operation.state = OperationState::Cancelling;
         operation.paused = false;
         match operation.kind.clone() {

@@ -2,7 +2,7 @@
 
 use super::{Applied, At};
 use crate::cluster::{
-    ClusterState, Hold, Index, OperationKind, Outcome, PlannedMove, Policy, Rejection,
+    Admission, ClusterState, Hold, Index, OperationKind, Outcome, PlannedMove, Policy, Rejection,
     ShardPlacement,
 };
 use crate::id::{IndexUid, NodeId, ShardId};
@@ -181,6 +181,15 @@ impl ClusterState {
             .filter(wanted)
             .map(|n| (n, shard))
             .collect();
+        let draining = |(node, _): &&(NodeId, ShardId)| {
+            let node = self.nodes.get(node);
+            node.is_some_and(|node| node.admission == Admission::Draining)
+        };
+        if let (true, Some((node, _))) = (pinned, named.iter().find(draining)) {
+            return Err(Rejection::Invalid(format!(
+                "node {node} is draining; undrain it before shard {shard} of `{uid}` is pinned to it"
+            )));
+        }
         let index = self.known_index(uid)?;
         if named.iter().all(|pin| index.pins.contains(pin) == pinned) {
             let word = if pinned {

@@ -1,68 +1,95 @@
-//! Admitting a node: everything is checked before anything is committed.
+//! Admitting nodes: everything is checked before anything is committed.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use miroir_core::cluster::{Command, Node, NodeSpec, Outcome, Rejection};
+use miroir_core::cluster::{Node, NodeSpec, Rejection};
 use miroir_core::id::GroupId;
 use miroir_meili::{MeiliError, NodeClient};
 use miroir_proto::v1;
 use tonic::Status;
 
 use crate::actor::Context;
-use crate::grpc::commit::{commit, request_id};
 use crate::grpc::status;
 use crate::nodes::url::{host_and_port, http_origin};
 
 /// Largest weight of a node.
 const WEIGHT_MAX: u32 = 1_000;
 
-/// Checks the node, then commits it together with the operation that gives it its share.
-pub async fn add_node(
-    ctx: &Context,
-    request: v1::AddNodeRequest,
-) -> Result<v1::AddNodeReply, Status> {
-    request_id(&request.request_id)?;
-    let url =
-        http_origin(&request.url).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let weight = request.weight.unwrap_or(1);
+/// Most nodes that one change may name.
+const NODES_MAX: usize = 256;
+
+/// Checks a node that is to join a group that there is.
+pub(super) async fn node(ctx: &Context, new: v1::NewNode) -> Result<NodeSpec, Status> {
+    let (url, weight) = spelled(&new)?;
+    let group = known_group(ctx, GroupId(new.group.unwrap_or(1)))?;
+    let version = version(ctx, &url).await?;
+    Ok(spec(new, url, weight, (group, version)))
+}
+
+/// Checks the nodes of a new group: each as if it came alone, and that none is named twice.
+pub(super) async fn group(ctx: &Context, new: Vec<v1::NewNode>) -> Result<Vec<NodeSpec>, Status> {
+    if ctx.read(|state| state.cluster_id.is_none()) {
+        return Err(status::of_rejection(&Rejection::NotInitialised));
+    }
+    if new.len() > NODES_MAX {
+        return Err(Status::invalid_argument(format!(
+            "a change may name at most {NODES_MAX} nodes, not {}",
+            new.len()
+        )));
+    }
+    let spelled: Vec<(String, u32)> = new.iter().map(spelled).collect::<Result<_, _>>()?;
+    refuse_twins(spelled.iter().map(|(url, _)| url.as_str())).await?;
+    let looks = spelled.iter().map(|(url, _)| version(ctx, url));
+    let versions = futures::future::try_join_all(looks).await?;
+    let all = new.into_iter().zip(spelled).zip(versions);
+    // The group has no number yet; the log gives it one.
+    let specs =
+        all.map(|((new, (url, weight)), version)| spec(new, url, weight, (GroupId(0), version)));
+    Ok(specs.collect())
+}
+
+/// The node's address in its one spelling, and its weight.
+fn spelled(new: &v1::NewNode) -> Result<(String, u32), Status> {
+    let url = http_origin(&new.url).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let weight = new.weight.unwrap_or(1);
     if !(1..=WEIGHT_MAX).contains(&weight) {
         return Err(Status::invalid_argument(format!(
             "weight must be from 1 to {WEIGHT_MAX}, not {weight}"
         )));
     }
-    let group = known_group(ctx, GroupId(request.group.unwrap_or(1)))?;
-    let nodes: Vec<Node> = ctx.read(|state| state.nodes.values().cloned().collect());
-    // A call repeated after its answer was lost finds its own node. It is not looked at again: the log tells a
-    // repetition, which gets the first answer, from a second node at the address, which is refused.
-    let version = match nodes.iter().find(|node| node.url == url) {
-        Some(known) => known.version.clone(),
-        None => {
-            refuse_alias(&url, &nodes).await?;
-            probe(ctx, &url).await?
-        }
-    };
-    let node = NodeSpec {
+    Ok((url, weight))
+}
+
+fn spec(
+    new: v1::NewNode,
+    url: String,
+    weight: u32,
+    (group, version): (GroupId, String),
+) -> NodeSpec {
+    NodeSpec {
         url,
         group,
-        zone: request.zone.filter(|zone| !zone.is_empty()),
+        zone: new.zone.filter(|zone| !zone.is_empty()),
         weight,
         version,
-    };
-    let outcome = commit(
-        &ctx.cluster,
-        &request.request_id,
-        &Command::AddNode { node },
-    )
-    .await?;
-    let Outcome::NodeAdded { node, operation } = outcome else {
-        return Err(status::of_unexpected(&outcome));
-    };
-    Ok(v1::AddNodeReply {
-        node: node.0,
-        operation: operation.0,
-    })
+    }
+}
+
+/// The version that a node runs, once it has been found fit.
+///
+/// A call repeated after its answer was lost finds its own node. It is not looked at again: the log tells a
+/// repetition, which gets the first answer, from a second node at the address, which is refused.
+async fn version(ctx: &Context, url: &str) -> Result<String, Status> {
+    let nodes: Vec<Node> = ctx.read(|state| state.nodes.values().cloned().collect());
+    match nodes.iter().find(|node| node.url == url) {
+        Some(known) => Ok(known.version.clone()),
+        None => {
+            refuse_alias(url, &nodes).await?;
+            probe(ctx, url).await
+        }
+    }
 }
 
 fn known_group(ctx: &Context, group: GroupId) -> Result<GroupId, Status> {
@@ -79,6 +106,26 @@ fn known_group(ctx: &Context, group: GroupId) -> Result<GroupId, Status> {
             known: known.join(", "),
         }))
     })
+}
+
+/// Refuses two names of one address among nodes that come together.
+async fn refuse_twins(urls: impl Iterator<Item = &str>) -> Result<(), Status> {
+    let mut seen: Vec<(&str, BTreeSet<SocketAddr>)> = Vec::new();
+    for url in urls {
+        let addresses = resolve(url).await;
+        let twin = seen
+            .iter()
+            .find(|(other, known)| *other == url || !known.is_disjoint(&addresses));
+        if let Some((other, _)) = twin {
+            return Err(Status::invalid_argument(if *other == url {
+                format!("{url} is named twice")
+            } else {
+                format!("{url} is the same address as {other}")
+            }));
+        }
+        seen.push((url, addresses));
+    }
+    Ok(())
 }
 
 /// Refuses a node that is in the cluster under another name of the same address: it would hold two copies of a

@@ -1,0 +1,200 @@
+//! How fast a shard is copied while its nodes serve clients: it slows down by half, and speeds up step by step.
+
+/// What a pace adapts within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaceBounds {
+    /// The slowest, in documents a second; at least 1.
+    pub docs_per_s_min: u32,
+    /// Unfinished tasks above which a node counts as busy.
+    pub queue_max: u64,
+    /// Time to answer above which a node counts as busy, in milliseconds.
+    pub latency_max_ms: u64,
+}
+
+/// What is known of the nodes after a chunk. What is not known slows nothing down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// A node refused a request for load.
+    pub refused: bool,
+    /// The longer of the queues of source and target, in tasks.
+    pub queue: Option<u64>,
+    /// The longer of their times to answer, in milliseconds.
+    pub latency_ms: Option<u64>,
+    /// How fast the chunk was sent, in documents a second, without what was slept off after it; 0 when none was.
+    pub docs_per_s: u64,
+}
+
+/// The pace of one migration. Nodes that are never busy are never slowed down: it has no limit until the first
+/// sign of load, and none again once twice that speed went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    bounds: Option<PaceBounds>,
+    limit: Option<u32>,
+    /// The speed at which a node was first found busy.
+    strained_at: u32,
+    /// The speed of the last chunk.
+    recent: u32,
+}
+
+/// Parts of the speed at which a node was busy by which the limit grows with every chunk that goes well.
+const STEPS: u32 = 16;
+
+impl Pace {
+    /// A pace without a limit; without bounds it never has one.
+    #[must_use]
+    pub fn new(bounds: Option<PaceBounds>) -> Self {
+        Self {
+            bounds,
+            limit: None,
+            strained_at: 0,
+            recent: 0,
+        }
+    }
+
+    /// Most documents a second; `None` is as fast as it goes.
+    #[must_use]
+    pub fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+
+    /// Adapts to what was seen after a chunk. Under a limit a chunk takes about a second, so this is called about
+    /// once a second then.
+    pub fn observe(&mut self, seen: Signals) {
+        let Some(bounds) = self.bounds else { return };
+        if seen.docs_per_s > 0 {
+            self.recent = u32::try_from(seen.docs_per_s).unwrap_or(u32::MAX);
+        }
+        if is_busy(bounds, seen) {
+            let speed = self.limit.unwrap_or(self.recent);
+            if self.limit.is_none() {
+                self.strained_at = speed.max(bounds.docs_per_s_min);
+            }
+            self.limit = Some((speed / 2).max(bounds.docs_per_s_min));
+        } else if let Some(limit) = self.limit {
+            let step = (self.strained_at / STEPS).max(bounds.docs_per_s_min);
+            let next = limit.saturating_add(step);
+            self.limit = (next < self.strained_at.saturating_mul(2)).then_some(next);
+        }
+    }
+}
+
+fn is_busy(bounds: PaceBounds, seen: Signals) -> bool {
+    seen.refused
+        || seen.queue.is_some_and(|queue| queue > bounds.queue_max)
+        || seen
+            .latency_ms
+            .is_some_and(|latency| latency > bounds.latency_max_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: PaceBounds = PaceBounds {
+        docs_per_s_min: 10,
+        queue_max: 100,
+        latency_max_ms: 500,
+    };
+
+    const CALM: Signals = Signals {
+        refused: false,
+        queue: Some(100),
+        latency_ms: Some(500),
+        docs_per_s: 1_600,
+    };
+
+    #[test]
+    fn any_sign_of_load_halves_the_speed_and_nothing_else_does() {
+        let busy = |signals| {
+            let mut pace = Pace::new(Some(BOUNDS));
+            pace.observe(signals);
+            pace.limit()
+        };
+        let table = [
+            (CALM, None),
+            (Signals::default(), None),
+            (
+                Signals {
+                    queue: None,
+                    latency_ms: None,
+                    ..CALM
+                },
+                None,
+            ),
+            (
+                Signals {
+                    queue: Some(101),
+                    ..CALM
+                },
+                Some(800),
+            ),
+            (
+                Signals {
+                    latency_ms: Some(501),
+                    ..CALM
+                },
+                Some(800),
+            ),
+            (
+                Signals {
+                    refused: true,
+                    ..CALM
+                },
+                Some(800),
+            ),
+            // Its speed is not known: the slowest is certainly not too fast.
+            (
+                Signals {
+                    refused: true,
+                    ..Signals::default()
+                },
+                Some(10),
+            ),
+            (
+                Signals {
+                    refused: true,
+                    docs_per_s: u64::MAX,
+                    ..CALM
+                },
+                Some(u32::MAX / 2),
+            ),
+        ];
+        for (signals, expected) in table {
+            assert_eq!(busy(signals), expected, "{signals:?}");
+        }
+    }
+
+    #[test]
+    fn it_never_falls_below_the_least_and_recovers_to_no_limit() {
+        let strained = Signals {
+            queue: Some(1_000),
+            ..CALM
+        };
+        let mut pace = Pace::new(Some(BOUNDS));
+        for _ in 0..20 {
+            pace.observe(strained);
+        }
+        assert_eq!(pace.limit(), Some(10));
+        let mut before = 10;
+        let mut chunks = 0;
+        loop {
+            pace.observe(CALM);
+            chunks += 1;
+            let Some(limit) = pace.limit() else { break };
+            assert_eq!(limit, before + 100, "a sixteenth of the strained speed");
+            before = limit;
+            assert!(chunks < 100, "it must end");
+        }
+        assert_eq!(chunks, 32, "twice the strained speed went well");
+    }
+
+    #[test]
+    fn without_bounds_nothing_slows_down() {
+        let mut pace = Pace::new(None);
+        pace.observe(Signals {
+            refused: true,
+            ..CALM
+        });
+        assert_eq!(pace.limit(), None);
+    }
+}
