@@ -155,7 +155,7 @@ pub async fn reached(trial: &Trial, operation: u64, phase: Phase) -> anyhow::Res
 /// Checks that a change is refused in words that contain all of these, tried and for good, and that nothing is changed.
 pub async fn refused(trial: &Trial, change: Change, words: &[&str]) -> anyhow::Result<()> {
     let admin = &trial.cluster.admin;
-    let before = (admin.status().await?.epoch, admin.nodes().await?.len());
+    let before = told(admin).await?;
     for dry_run in [true, false] {
         let outcome = match dry_run {
             true => admin.dry_run(change.clone()).await,
@@ -169,7 +169,30 @@ pub async fn refused(trial: &Trial, change: Change, words: &[&str]) -> anyhow::R
             ensure!(error.contains(word), "{change:?}: {error:?} lacks `{word}`");
         }
     }
-    let after = (admin.status().await?.epoch, admin.nodes().await?.len());
-    ensure!(before == after, "{change:?} changed something");
+    let after = told(admin).await?;
+    ensure!(
+        before == after,
+        "{change:?} changed {before:?} to {after:?}"
+    );
     Ok(())
+}
+
+/// What operators have told the cluster: its nodes, groups and policy, and what they asked for.
+async fn told(admin: &Admin) -> anyhow::Result<String> {
+    let topology = admin.topology().await?;
+    let nodes: Vec<_> = topology
+        .nodes
+        .iter()
+        .map(|node| (node.id, node.group, &node.admission))
+        .collect();
+    let operations: Vec<_> = admin
+        .operations()
+        .await?
+        .into_iter()
+        .map(|one| (one.id, one.kind, one.paused))
+        .collect();
+    Ok(format!(
+        "{nodes:?} {:?} {:?} {operations:?}",
+        topology.groups, topology.policy
+    ))
 }
