@@ -88,6 +88,21 @@ pub fn role_of(trial: &Trial, node: &v1::Node) -> anyhow::Result<Role> {
     Ok(Role::Node(number.context("a node of another cluster")?))
 }
 
+/// Waits until the leader has found out that a node is dead.
+pub async fn found_down(trial: &Trial, node: u64) -> anyhow::Result<()> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let nodes = trial.cluster.admin.nodes().await?;
+        let now = nodes.iter().find(|one| one.id == node);
+        let now = now.context("the node is not in the cluster")?;
+        if now.health == "down" {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the dead node is {}", now.health);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// How many copies of the index each node holds, as the shard map says.
 pub async fn copies_by_node(admin: &Admin) -> anyhow::Result<BTreeMap<u64, usize>> {
     let nodes = admin.nodes().await?;
