@@ -72,17 +72,19 @@ fn cutover_race_index_delete_and_recreate() -> anyhow::Result<()> {
         each_phase(&stage, name, seed, |race, phase| async move {
             race.begin(&[phase]).await?;
             race.reached(phase.0).await?;
-            let again = tokio::spawn({
+            let deleting = tokio::spawn({
                 let race = Arc::clone(&race);
-                async move { recreate(&race).await }
+                async move { race.send(Method::DELETE, "", Value::Null).await }
             });
             if phase.0 == Phase::Fenced {
                 tokio::time::sleep(HELD_FOR).await;
                 race.release_all()?;
             }
-            again.await??;
-            race.shown().await?;
+            deleting.await??;
+            // While an actor may be sending documents of the old index, no other can have its name.
             race.release_all()?;
+            recreate(&race).await?;
+            race.shown().await?;
             nothing_moves(&race).await?;
             race.check().await
         })
@@ -91,7 +93,6 @@ fn cutover_race_index_delete_and_recreate() -> anyhow::Result<()> {
 }
 
 async fn recreate(race: &Race) -> anyhow::Result<()> {
-    race.send(Method::DELETE, "", Value::Null).await?;
     for id in race.oracle.documents().keys() {
         race.oracle.delete(id);
     }

@@ -6,7 +6,7 @@ use miroir_proto::v1;
 use miroir_proto::v1::change_request::Change;
 use miroir_tests::{Load, Trial};
 
-use super::support::{change, copies_by_node, drill, remove_node, role_of, with_nodes};
+use super::support::{change, copies_by_node, drill, found_down, remove_node, role_of, with_nodes};
 
 /// The replication factor is raised and lowered again while clients write and search.
 #[test]
@@ -43,6 +43,7 @@ fn forced_removal_of_a_killed_node() -> anyhow::Result<()> {
             let load = Load::start(&trial, seed);
             let role = role_of(&trial, dead)?;
             trial.cluster.kill(role).await?;
+            found_down(&trial, dead.id).await?;
             remove_node(&mut trial, dead, true).await?;
             // Writes wait until it is found out that the node is gone. They are not refused.
             let seen = load.stop().await?;

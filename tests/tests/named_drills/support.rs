@@ -88,6 +88,21 @@ pub fn role_of(trial: &Trial, node: &v1::Node) -> anyhow::Result<Role> {
     Ok(Role::Node(number.context("a node of another cluster")?))
 }
 
+/// Waits until the leader has found out that a node is dead.
+pub async fn found_down(trial: &Trial, node: u64) -> anyhow::Result<()> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let nodes = trial.cluster.admin.nodes().await?;
+        let now = nodes.iter().find(|one| one.id == node);
+        let now = now.context("the node is not in the cluster")?;
+        if now.health == "down" {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the dead node is {}", now.health);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// How many copies of the index each node holds, as the shard map says.
 pub async fn copies_by_node(admin: &Admin) -> anyhow::Result<BTreeMap<u64, usize>> {
     let nodes = admin.nodes().await?;
@@ -155,7 +170,7 @@ pub async fn reached(trial: &Trial, operation: u64, phase: Phase) -> anyhow::Res
 /// Checks that a change is refused in words that contain all of these, tried and for good, and that nothing is changed.
 pub async fn refused(trial: &Trial, change: Change, words: &[&str]) -> anyhow::Result<()> {
     let admin = &trial.cluster.admin;
-    let before = (admin.status().await?.epoch, admin.nodes().await?.len());
+    let before = told(admin).await?;
     for dry_run in [true, false] {
         let outcome = match dry_run {
             true => admin.dry_run(change.clone()).await,
@@ -169,7 +184,30 @@ pub async fn refused(trial: &Trial, change: Change, words: &[&str]) -> anyhow::R
             ensure!(error.contains(word), "{change:?}: {error:?} lacks `{word}`");
         }
     }
-    let after = (admin.status().await?.epoch, admin.nodes().await?.len());
-    ensure!(before == after, "{change:?} changed something");
+    let after = told(admin).await?;
+    ensure!(
+        before == after,
+        "{change:?} changed {before:?} to {after:?}"
+    );
     Ok(())
+}
+
+/// What operators have told the cluster: its nodes, groups and policy, and what they asked for.
+async fn told(admin: &Admin) -> anyhow::Result<String> {
+    let topology = admin.topology().await?;
+    let nodes: Vec<_> = topology
+        .nodes
+        .iter()
+        .map(|node| (node.id, node.group, &node.admission))
+        .collect();
+    let operations: Vec<_> = admin
+        .operations()
+        .await?
+        .into_iter()
+        .map(|one| (one.id, one.kind, one.paused))
+        .collect();
+    Ok(format!(
+        "{nodes:?} {:?} {:?} {operations:?}",
+        topology.groups, topology.policy
+    ))
 }
