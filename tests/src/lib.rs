@@ -1,7 +1,21 @@
-//! Helpers shared by the process tests: a cluster with a workload, and a single node to compare it with.
+//! Helpers shared by the process tests: a cluster with a workload, what can be done to it, and a single node to compare
+//! it with.
 
+mod clock;
+mod forwarder;
+mod load;
+mod logs;
+mod network;
 mod reference;
+mod seed;
+mod settle;
 mod trial;
 
+pub use clock::MovedClock;
+pub use forwarder::Forwarder;
+pub use load::{Load, Seen};
+pub use logs::ends_of_logs;
+pub use network::Network;
 pub use reference::{Reference, compare_searches};
+pub use seed::seed;
 pub use trial::Trial;

@@ -12,6 +12,8 @@ use miroir_proto::v1;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::ends_of_logs;
+
 /// How long anything may take that must happen; generous, because it is only reached when a test fails.
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -173,8 +175,9 @@ impl Trial {
     pub async fn end(mut self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
         self.cluster.stop().await;
         if outcome.is_err() {
-            let kept = self.dir.keep();
-            return outcome.with_context(|| format!("logs are in {}", kept.join("logs").display()));
+            let logs = self.dir.keep().join("logs");
+            println!("{}", ends_of_logs(&logs));
+            return outcome.with_context(|| format!("logs are in {}", logs.display()));
         }
         Ok(())
     }

@@ -108,7 +108,6 @@ struct DemoArgs {
 impl SizeArgs {
     fn options(&self, program: PathBuf) -> Options {
         Options {
-            program,
             nodes: self.nodes,
             coordinators: self.coordinators,
             proxies: self.proxies,
@@ -118,7 +117,7 @@ impl SizeArgs {
             ports: Ports::From(self.proxy_addr),
             master_key: self.master_key.clone(),
             node_bin: self.node_bin.clone(),
-            environment: Vec::new(),
+            ..Options::small(program)
         }
     }
 }

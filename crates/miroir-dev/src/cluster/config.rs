@@ -7,9 +7,6 @@ use serde::Serialize;
 
 use super::{Layout, Role};
 
-/// How long clients' writes may be held: two elections on a busy machine.
-const HOLD_MS: u64 = 30_000;
-
 #[derive(Serialize)]
 struct Coordinator {
     id: u16,
@@ -71,7 +68,7 @@ pub(super) fn proxy(layout: &Layout, n: u16) -> anyhow::Result<PathBuf> {
         coordinators: layout.coordinator_urls(),
         cluster_token_file: layout.data_dir.join("cluster.token"),
         master_key_file: layout.data_dir.join("master.key"),
-        hold_ms: HOLD_MS,
+        hold_ms: u64::try_from(layout.options.hold.as_millis())?,
     };
     write(layout, role, &config)
 }

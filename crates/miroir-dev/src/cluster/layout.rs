@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Port, Role};
+use super::{Places, Port, Role};
 
 /// Which ports to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +45,16 @@ pub struct Options {
     pub master_key: Option<String>,
     /// A Meilisearch binary for the nodes.
     pub node_bin: Option<PathBuf>,
+    /// How long a proxy holds a write that cannot go on before it answers 503.
+    pub hold: Duration,
     /// Environment variables of the coordinators, for tests.
     pub environment: Vec<(String, String)>,
+    /// What runs elsewhere or otherwise than usual, for tests.
+    pub places: Places,
 }
+
+/// How long clients' writes may be held: two elections on a busy machine.
+const HOLD: Duration = Duration::from_secs(30);
 
 impl Options {
     /// Three of each, on free ports: what tests start from.
@@ -63,7 +71,9 @@ impl Options {
             ports: Ports::Free,
             master_key: None,
             node_bin: std::env::var_os("MEILISEARCH_BIN").map(PathBuf::from),
+            hold: HOLD,
             environment: Vec::new(),
+            places: Places::default(),
         }
     }
 }
@@ -181,13 +191,22 @@ impl Layout {
     /// # Errors
     /// Naming every address that is taken.
     pub fn check_ports(&self) -> anyhow::Result<()> {
+        let here = |(name, _): &(&String, &u16)| {
+            !self.options.places.addresses.contains_key(name.as_str())
+        };
         let taken = |(name, port): (&String, &u16)| {
             let addr = SocketAddr::new(self.saved.ip, *port);
             TcpListener::bind(addr)
                 .is_err()
                 .then(|| format!("{addr} ({name})"))
         };
-        let taken: Vec<String> = self.saved.ports.iter().filter_map(taken).collect();
+        let taken: Vec<String> = self
+            .saved
+            .ports
+            .iter()
+            .filter(here)
+            .filter_map(taken)
+            .collect();
         if !taken.is_empty() {
             bail!(
                 "in use: {}; stop what listens there, or choose another --proxy-addr",
@@ -232,16 +251,19 @@ impl Layout {
     /// The address behind a name, such as `proxy-1` or `coordinator-2-raft`.
     #[must_use]
     pub fn addr(&self, name: &str) -> SocketAddr {
-        SocketAddr::new(
-            self.saved.ip,
-            self.saved.ports.get(name).copied().unwrap_or_default(),
-        )
+        let usual = || self.saved.ports.get(name).copied().unwrap_or_default();
+        let elsewhere = self.options.places.addresses.get(name);
+        elsewhere
+            .copied()
+            .unwrap_or_else(|| SocketAddr::new(self.saved.ip, usual()))
     }
 
-    /// Where a node listens.
+    /// The URL that the cluster knows a node by.
     #[must_use]
     pub fn node_url(&self, node: u16) -> String {
-        format!("http://{}", self.addr(&format!("node-{node}")))
+        let name = format!("node-{node}");
+        let front = self.options.places.fronts.get(&node);
+        format!("http://{}", front.copied().unwrap_or(self.addr(&name)))
     }
 
     /// Where a proxy listens.

@@ -2,6 +2,7 @@
 
 mod config;
 mod layout;
+mod places;
 mod ports;
 mod process;
 
@@ -12,6 +13,7 @@ use anyhow::{Context, bail};
 use tokio::time::Instant;
 
 pub use layout::{Layout, Options, Ports};
+pub use places::Places;
 pub use ports::Port;
 pub use process::{Process, Role};
 
@@ -95,6 +97,29 @@ impl Cluster {
             .process(role)
             .with_context(|| format!("{role} is not running"))?;
         process.kill().await
+    }
+
+    /// Stops a process with SIGSTOP: it stays, and keeps its connections, but does nothing.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub async fn pause(&mut self, role: Role) -> anyhow::Result<()> {
+        self.signal(role, "STOP").await
+    }
+
+    /// Lets a paused process go on with SIGCONT, as if no time had passed.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub async fn resume(&mut self, role: Role) -> anyhow::Result<()> {
+        self.signal(role, "CONT").await
+    }
+
+    async fn signal(&mut self, role: Role, name: &str) -> anyhow::Result<()> {
+        let process = self
+            .process(role)
+            .with_context(|| format!("{role} is not running"))?;
+        process.signal(name).await
     }
 
     /// Adds one more node to the machine and to the cluster; answers the operation that gives it its share.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Process {
         let output = File::options().append(true).create(true).open(&log)?;
         let mut command = match role {
             Role::Coordinator(n) => {
-                let mut command = Command::new(&layout.options.program);
+                let mut command = starting(layout, role, &layout.options.program);
                 command
                     .arg("coordinator")
                     .arg("--config")
@@ -71,7 +71,7 @@ impl Process {
                 command
             }
             Role::Proxy(n) => {
-                let mut command = Command::new(&layout.options.program);
+                let mut command = starting(layout, role, &layout.options.program);
                 command
                     .arg("proxy")
                     .arg("--config")
@@ -168,7 +168,9 @@ impl Process {
     /// Asks it to stop, and kills it when it does not.
     pub async fn stop(&mut self) {
         self.dismissed = true;
+        // One that is paused hears nothing before it goes on.
         if self.signal("TERM").await.is_ok()
+            && self.signal("CONT").await.is_ok()
             && tokio::time::timeout(STOP_WITHIN, self.child.wait())
                 .await
                 .is_ok()
@@ -180,12 +182,24 @@ impl Process {
     }
 }
 
+/// A command that starts `program`, by the wrapper of the role if it has one.
+fn starting(layout: &Layout, role: Role, program: &Path) -> Command {
+    match layout.options.places.wrappers.get(&role).map(Vec::as_slice) {
+        Some([wrapper, arguments @ ..]) => {
+            let mut command = Command::new(wrapper);
+            command.args(arguments).arg(program);
+            command
+        }
+        Some([]) | None => Command::new(program),
+    }
+}
+
 /// A node is started by Meilisearch's own flags, so that the embedded one and the real one are interchangeable.
 fn node_command(layout: &Layout, n: u16) -> anyhow::Result<Command> {
     let mut command = match &layout.options.node_bin {
-        Some(binary) => Command::new(binary),
+        Some(binary) => starting(layout, Role::Node(n), binary),
         None => {
-            let mut command = Command::new(&layout.options.program);
+            let mut command = starting(layout, Role::Node(n), &layout.options.program);
             command.arg("node");
             command
         }

@@ -1,6 +1,7 @@
 //! Comparing what the cluster holds with what it must hold, through the proxies and on the nodes themselves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use miroir_core::hidden_field;
@@ -8,7 +9,7 @@ use miroir_proto::v1;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{Client, Oracle};
+use super::{Client, Oracle, States};
 use crate::cluster::Cluster;
 
 /// Documents in one page.
@@ -115,31 +116,50 @@ fn compare(
     place: &str,
     copies: usize,
 ) {
-    let (expected, unknown) = (oracle.documents(), oracle.unknown());
-    for (id, fields) in &expected {
+    let expected = oracle.states();
+    for (id, states) in &expected {
         findings.compared += 1;
         let found = documents.get(id).map(Vec::as_slice).unwrap_or_default();
         if found.len() > copies {
             findings.duplicated += 1;
             findings.note(format!("{} copies of `{id}` in {place}", found.len()));
         }
-        let right = found.len() >= copies && found.iter().all(|found| found == fields.as_ref());
-        if !right && !unknown.contains(id) {
+        if !may_be(states, found, copies) {
             findings.lost += 1;
-            let found = found.first().map(|f| Value::Object(f.clone()).to_string());
-            findings.note(format!(
-                "`{id}` in {place} is {found:?} and should be {}",
-                Value::Object((**fields).clone())
-            ));
+            findings.note(difference(id, states, found, place));
         }
     }
-    for id in documents
-        .keys()
-        .filter(|id| !expected.contains_key(*id) && !unknown.contains(*id))
-    {
+    for id in documents.keys().filter(|id| !expected.contains_key(*id)) {
         findings.lost += 1;
         findings.note(format!("`{id}` is in {place} although it was deleted"));
     }
+}
+
+/// Whether all copies are there and the same, and as the document may be; or all are absent and it may be so.
+fn may_be(states: &States, found: &[Fields], copies: usize) -> bool {
+    match found {
+        [] => states.contains(&None),
+        [first, others @ ..] => {
+            let possible = |state: &Option<Arc<Fields>>| state.as_deref() == Some(first);
+            found.len() >= copies
+                && others.iter().all(|other| other == first)
+                && states.iter().any(possible)
+        }
+    }
+}
+
+fn difference(id: &str, states: &States, found: &[Fields], place: &str) -> String {
+    let words = |fields: &Fields| Value::Object(fields.clone()).to_string();
+    let found: Vec<String> = found.iter().map(words).collect();
+    let states: Vec<String> = states
+        .iter()
+        .map(|state| state.as_deref().map_or("absent".to_owned(), words))
+        .collect();
+    format!(
+        "`{id}` in {place} is [{}] and should be {}",
+        found.join(", "),
+        states.join(" or ")
+    )
 }
 
 /// All documents of an index that a server shows, by id; several under one id are all kept.

@@ -1,5 +1,6 @@
 //! What clients do: plain Meilisearch requests, to one proxy after the other.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,6 +24,39 @@ pub struct Client {
     /// Tasks that are meant to fail.
     failures_expected: Arc<AtomicU64>,
 }
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The request.
+    pub what: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The answer's `Retry-After`, in seconds.
+    pub retry_after_s: Option<u64>,
+    /// The answer's body.
+    pub body: String,
+}
+
+impl Refusal {
+    /// Whether it says, as Meilisearch would, that something is out of reach now and may be tried again.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let shaped = ["message", "code", "type", "link"]
+            .iter()
+            .all(|member| body[member].is_string());
+        self.status == 503 && self.retry_after_s.is_some() && shaped
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.what, self.status, self.body)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// How long writes were held by one proxy.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -96,9 +130,18 @@ impl Client {
         }
         let answer = request.send().await.with_context(|| what.clone())?;
         let status = answer.status();
+        let retry_after_s = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let text = answer.text().await.with_context(|| what.clone())?;
         if !status.is_success() {
-            bail!("{what}: {status}: {text}");
+            return Err(anyhow::Error::new(Refusal {
+                what,
+                status: status.as_u16(),
+                retry_after_s,
+                body: text,
+            }));
         }
         serde_json::from_str(&text).with_context(|| format!("{what}: not JSON: {text}"))
     }

@@ -19,13 +19,13 @@ use tokio::time::Instant;
 use crate::cluster::{Cluster, Options, Role};
 
 pub use check::{Findings, check_documents};
-pub use client::Client;
+pub use client::{Client, Refusal};
 pub use corpus::Corpus;
 use memory::MemoryWatch;
-pub use oracle::Oracle;
+pub use oracle::{Fields, Oracle, States};
 pub use report::Report;
-pub use search::Watch;
-pub use workload::Workload;
+pub use search::{Searched, Watch};
+pub use workload::{Workload, Written};
 
 /// The index of the demo.
 pub const INDEX: &str = "packages";

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Client, Corpus, INDEX};
+use super::{Client, Corpus, INDEX, Refusal};
 
 /// A client's pause between two searches.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ pub struct Searched {
     pub missing: u64,
     /// Documents that answers held more than once, summed over all answers.
     pub repeated: u64,
-    /// What was wrong with the first such answers.
+    /// What was wrong with the first such answers, and refusals other than that something is out of reach.
     pub wrong: Vec<String>,
 }
 
@@ -129,11 +129,21 @@ impl Searcher {
                     }
                     self.judge(&query, &answer);
                 }
-                Err(error) => self.seen.failures.push(format!("{error:#}")),
+                Err(error) => self.failed(&error),
             }
             tokio::time::sleep(PAUSE).await;
         }
         self.seen
+    }
+
+    /// A search may be refused while a shard is out of reach, and in one way only.
+    fn failed(&mut self, error: &anyhow::Error) {
+        let words = format!("{error:#}");
+        let refusal = error.downcast_ref::<Refusal>();
+        if refusal.is_some_and(|refusal| !refusal.is_unavailable()) {
+            self.note(words.clone());
+        }
+        self.seen.failures.push(words);
     }
 
     /// Mostly what a user would ask; now and then everything of the quiet section.

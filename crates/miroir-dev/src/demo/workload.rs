@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::oracle::Fields;
-use super::{Client, Corpus, INDEX, Oracle};
+use super::{Client, Corpus, INDEX, Oracle, Refusal};
 
 /// Clients that write at the same time.
 const WRITERS: usize = 2;
@@ -28,8 +28,25 @@ pub struct Written {
     pub acknowledged: u64,
     /// Requests that got an error or no answer, in words.
     pub failures: Vec<String>,
+    /// How many of them got the answer that something is out of reach for now, as it should be.
+    pub refused: u64,
+    /// Those of them that were answered in any other way, in words.
+    pub wrong: Vec<String>,
     /// How long each acknowledged request took.
     pub latencies: Vec<Duration>,
+}
+
+impl Written {
+    fn failed(&mut self, error: &anyhow::Error) {
+        let words = format!("{error:#}");
+        match error.downcast_ref::<Refusal>() {
+            Some(refusal) if refusal.is_unavailable() => self.refused += 1,
+            Some(_) => self.wrong.push(words.clone()),
+            // No answer: the connection was refused or broke, or it took too long.
+            None => {}
+        }
+        self.failures.push(words);
+    }
 }
 
 /// Writing clients.
@@ -71,6 +88,8 @@ impl Workload {
                 Ok(one) => {
                     all.acknowledged += one.acknowledged;
                     all.failures.extend(one.failures);
+                    all.refused += one.refused;
+                    all.wrong.extend(one.wrong);
                     all.latencies.extend(one.latencies);
                 }
                 Err(panic) => all
@@ -120,7 +139,7 @@ impl Writer {
                     self.seen.acknowledged += 1;
                     self.seen.latencies.push(began.elapsed());
                 }
-                Err(error) => self.seen.failures.push(format!("{error:#}")),
+                Err(error) => self.seen.failed(&error),
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -164,7 +183,7 @@ impl Writer {
         for (id, fields) in &documents {
             match &sent {
                 Ok(_) => self.oracle.put(id, Arc::clone(fields)),
-                Err(_) => self.oracle.doubt(id),
+                Err(_) => self.oracle.maybe_put(id, Arc::clone(fields)),
             }
         }
         sent.map(|_| ())
@@ -211,7 +230,7 @@ impl Writer {
             changed.insert("demo_updated".to_owned(), mark.clone());
             match &sent {
                 Ok(_) => self.oracle.update(id, &changed),
-                Err(_) => self.oracle.doubt(id),
+                Err(_) => self.oracle.maybe_update(id, &changed),
             }
         }
         sent.map(|_| ())
@@ -246,7 +265,7 @@ impl Writer {
         for id in ids {
             match &sent {
                 Ok(_) => self.oracle.delete(id),
-                Err(_) => self.oracle.doubt(id),
+                Err(_) => self.oracle.maybe_delete(id),
             }
         }
         sent.map(|_| ())
