@@ -6,6 +6,7 @@ mod forwarder;
 mod load;
 mod logs;
 mod network;
+pub mod random;
 mod reference;
 mod seed;
 mod settle;
