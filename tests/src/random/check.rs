@@ -211,7 +211,7 @@ fn compare<'a>(
 /// Compares the settings, through each proxy and on each node that has the index.
 async fn check_synonyms(stage: &Stage, crew: &Crew, findings: &mut Findings) -> anyhow::Result<()> {
     let possible = crew.tuner.possible();
-    let path = format!("/indexes/{INDEX}/settings/synonyms");
+    let path = format!("/indexes/{INDEX}/settings");
     let index = stage.cluster.admin.index(INDEX).await?;
     let replicas = index.shards.iter().flat_map(|shard| &shard.replicas);
     let holders: BTreeSet<u64> = replicas.map(|replica| replica.node).collect();
@@ -223,8 +223,9 @@ async fn check_synonyms(stage: &Stage, crew: &Crew, findings: &mut Findings) -> 
             .client
             .send_to(&server, Method::GET, &path, None)
             .await?;
+        let shown = &shown["synonyms"];
         findings.compared += 1;
-        if !possible.contains(&&shown) {
+        if !possible.contains(&shown) {
             findings.add(format!(
                 "the synonyms of {server} are {shown} and should be one of {possible:?}"
             ));
