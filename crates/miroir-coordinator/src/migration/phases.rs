@@ -126,6 +126,11 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
     async fn catch_up(&mut self, record: &Record) -> Result<Event, MoveError> {
         let (a, c) = (self.source(record)?, self.target(record)?);
         self.proven.clear();
+        let came_by = record.history.last().map(|change| change.event);
+        if came_by == Some(Event::TargetBehind) {
+            // What the target missed was written while nobody recorded: only a comparison finds it.
+            self.trusted = None;
+        }
         if record
             .history
             .last()

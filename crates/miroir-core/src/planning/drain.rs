@@ -1,7 +1,7 @@
-//! What keeps a node from being emptied, and a group from being searched.
+//! What keeps a node from being emptied.
 
-use crate::cluster::{ClusterState, Index, ShardPlacement};
-use crate::id::{GroupId, IndexUid, NodeId, ShardId};
+use crate::cluster::{ClusterState, Index};
+use crate::id::NodeId;
 
 use super::future::is_pinned;
 
@@ -46,19 +46,4 @@ pub fn blocking_drain(state: &ClusterState, node: NodeId) -> Vec<String> {
         }
     }
     blocking
-}
-
-/// The first shard that a group does not hold in sync as often as it should and can; `None` when it can be searched.
-#[must_use]
-pub fn not_in_sync(state: &ClusterState, group: GroupId) -> Option<(IndexUid, ShardId)> {
-    let room = state.members(group).count();
-    state.indexes.values().find_map(|index| {
-        let wanted = usize::from(index.replication_factor).min(room).max(1);
-        let here = |shard: &ShardPlacement| {
-            let copies = shard.readable().filter(|r| r.group == group);
-            copies.count()
-        };
-        let behind = index.shards().find(|(_, shard)| here(shard) < wanted);
-        behind.map(|(shard, _)| (index.uid.clone(), shard))
-    })
 }

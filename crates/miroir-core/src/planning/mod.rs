@@ -6,14 +6,16 @@
 mod drain;
 mod explain;
 mod future;
+mod group;
 mod moves;
 mod repair;
 mod slots;
 mod step;
 mod writers;
 
-pub use drain::{blocking_drain, is_empty, not_in_sync};
+pub use drain::{blocking_drain, is_empty};
 pub use explain::{explain_shard, waits_for};
+pub use group::{another_is_searched, not_in_sync, only_read_in};
 pub use repair::plan_repair;
 pub use slots::grantable;
 pub use step::{MOVES_MAX, Step, next_step, plan_operation};

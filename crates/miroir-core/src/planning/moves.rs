@@ -1,6 +1,6 @@
 //! Which copies of which indexes have to change, and how each change is made.
 
-use crate::cluster::{ClusterState, Index, PlannedMove, Replica, ShardPlacement};
+use crate::cluster::{ClusterState, Index, OperationKind, PlannedMove, Replica, ShardPlacement};
 use crate::id::{GroupId, NodeId, ShardId};
 use crate::migration::Kind;
 use crate::placement::{self, Candidate, Change, Scope};
@@ -59,13 +59,23 @@ pub(super) fn changes_of(
             .from
             .is_some_and(|node| is_pinned(index, node, change.shard))
     };
+    // Another operation takes everything off such a node; the two would move copies to and fro for ever.
+    let arrives = |change: &Change| change.to.is_none_or(|node| !is_replaced(state, node));
     let mut changes: Vec<Change> = planned
         .into_iter()
-        .filter(|change| resting(change.shard) && !stays(change) && of_interest(change))
+        .filter(|change| resting(change.shard) && !stays(change) && arrives(change))
+        .filter(|change| of_interest(change))
         .collect();
     // A shard has one migration at a time; its next one is planned when this one is done.
     changes.dedup_by_key(|change| change.shard);
     Some(changes)
+}
+
+/// Whether what a node holds is being built elsewhere, because the node is lost.
+fn is_replaced(state: &ClusterState, node: NodeId) -> bool {
+    let replacing = OperationKind::ReplaceLost { node };
+    let mut operations = state.operations.values();
+    operations.any(|o| !o.state.is_final() && o.kind == replacing)
 }
 
 /// The move that makes a change; `None` while there is no copy to take the documents from.

@@ -6,7 +6,8 @@ use crate::cluster::{
 use crate::id::{Epoch, GroupId, NodeId, OperationId};
 use crate::placement::Change;
 
-use super::drain::{is_empty, not_in_sync};
+use super::drain::is_empty;
+use super::group::{another_is_searched, not_in_sync, only_read_in};
 use super::moves::{Goal, as_move, changes_of, other_source};
 
 /// Moves of one plan: it must fit into one command of the log. The rest is planned when these are done.
@@ -93,6 +94,13 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
             }
         }
         OperationKind::RemoveGroup { group } => match state.groups.get(group) {
+            // What the others have lost since is repaired from it first.
+            Some(group)
+                if !another_is_searched(state, group.id)
+                    || only_read_in(state, group.id).is_some() =>
+            {
+                Step::Wait
+            }
             Some(group) => Step::CompleteAfterReads(group.state_epoch),
             None => Step::Complete,
         },

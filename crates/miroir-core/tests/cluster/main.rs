@@ -4,3 +4,4 @@ mod losses;
 mod moves;
 mod state;
 mod support;
+mod walk;

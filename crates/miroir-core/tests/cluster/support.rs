@@ -80,6 +80,11 @@ impl Log {
         self.state.apply(self.last, self.last * 10, command)
     }
 
+    /// The place in the log of the last entry.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     pub fn register_proxy(&mut self, name: &str) -> ProxyId {
         let (instance, url) = (name.to_owned(), format!("http://{name}"));
         let outcome = self.apply(&Command::RegisterProxy {

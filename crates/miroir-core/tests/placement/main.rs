@@ -1,5 +1,6 @@
 //! Placement: the rules of `miroir_core::placement`, checked from outside.
 
+mod changes;
 mod errors;
 mod format;
 mod growth;

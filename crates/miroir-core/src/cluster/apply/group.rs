@@ -96,23 +96,15 @@ impl ClusterState {
 
     /// Without this group every shard must still be read somewhere.
     fn check_others_serve(&self, id: GroupId) -> Result<(), Rejection> {
-        let serves = |group: &Group| group.id != id && group.state == GroupState::Searchable;
-        if !self.groups.values().any(serves) {
+        if !planning::another_is_searched(self, id) {
             return Err(Rejection::LastGroup(id));
         }
-        let elsewhere = |group: GroupId| self.groups.get(&group).is_some_and(serves);
-        for index in self.indexes.values() {
-            let alone = index
-                .shards()
-                .find(|(_, shard)| !shard.readable().any(|r| elsewhere(r.group)));
-            if let Some((shard, _)) = alone {
-                return Err(Rejection::Invalid(format!(
-                    "shard {shard} of `{}` has no copy in sync in another searchable group; repair that first",
-                    index.uid
-                )));
-            }
+        match planning::only_read_in(self, id) {
+            Some((uid, shard)) => Err(Rejection::Invalid(format!(
+                "shard {shard} of `{uid}` has no copy in sync in another searchable group; repair that first"
+            ))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn set_group(&mut self, at: At, id: GroupId, state: GroupState) {
