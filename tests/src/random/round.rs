@@ -27,6 +27,9 @@ const AFTERWARDS: Duration = Duration::from_millis(400);
 /// How long a change may take to be answered.
 const CHANGED_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a leader may take to notice that a node is dead.
+const NOTICED_WITHIN: Duration = Duration::from_secs(4);
+
 /// What a round showed.
 #[derive(Debug)]
 pub struct Shown {
@@ -294,7 +297,15 @@ async fn ask(
     for url in urls.iter().filter(|_| kind != Kind::ForceRemove) {
         Stage::wait_for_node(url).await?;
     }
-    let view = View::take(admin).await?;
+    let mut view = View::take(admin).await?;
+    if kind == Kind::ForceRemove {
+        // As long as the leader has not noticed that it is dead, its removal by force is refused.
+        let deadline = Instant::now() + NOTICED_WITHIN;
+        while view.answers(urls) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            view = View::take(admin).await?;
+        }
+    }
     let Some(change) = choose(kind, rng, &view, urls) else {
         return Ok(format!("{kind:?}: there is nothing to change"));
     };

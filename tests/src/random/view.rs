@@ -37,6 +37,12 @@ impl View {
         })
     }
 
+    /// Whether a node at one of these URLs counts as up.
+    pub fn answers(&self, urls: &[String]) -> bool {
+        let mut nodes = self.topology.nodes.iter();
+        nodes.any(|node| urls.contains(&node.url) && node.health == "up")
+    }
+
     /// Nodes of a group.
     pub fn members(&self, group: u32) -> Vec<&v1::Node> {
         let nodes = self.topology.nodes.iter();

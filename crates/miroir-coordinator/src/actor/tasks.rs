@@ -146,6 +146,10 @@ impl<C: Cluster> Tracker<C> {
 
     fn known(&self, work: &Work, part: &work::Part) -> Known {
         let known = self.poller.known(part.node, part.node_task);
+        let told = matches!(&known, Known::Report(report) if report.status.is_final());
+        if work.left.contains(&part.node) && !told {
+            return Known::Left;
+        }
         let unused = !work.in_use.contains(&part.node);
         match (known, self.ctx.health.reachability(part.node)) {
             (Known::Nothing, Reachability::Down) if unused => Known::Excused,

@@ -36,6 +36,9 @@ pub enum Known {
     Lost,
     /// It does not answer, and what it holds is out of use: nothing depends on its share.
     Excused,
+    /// It has left the cluster without having told. It may only leave when others have what it held, so the share is
+    /// theirs.
+    Left,
 }
 
 /// A node's share of a task.
@@ -68,7 +71,7 @@ pub fn end_of(kind: TaskKind, known: &Known) -> Option<End> {
     match known {
         Known::Nothing => None,
         Known::Lost => Some(End::Badly),
-        Known::Excused => Some(End::Excused),
+        Known::Excused | Known::Left => Some(End::Excused),
         Known::Report(report) => match report.status {
             NodeStatus::Enqueued | NodeStatus::Processing => None,
             NodeStatus::Succeeded => Some(End::Well),
@@ -91,7 +94,7 @@ fn is_gone(report: &Report) -> bool {
 
 fn has_begun(known: &Known) -> bool {
     match known {
-        Known::Nothing | Known::Lost | Known::Excused => false,
+        Known::Nothing | Known::Lost | Known::Excused | Known::Left => false,
         Known::Report(report) => match report.status {
             NodeStatus::Enqueued => false,
             NodeStatus::Processing
@@ -159,7 +162,8 @@ fn status(kind: TaskKind, evidence: Evidence<'_>) -> TaskStatus {
             TaskStatus::Enqueued
         };
     }
-    let nothing_left = !ends.is_empty() && ends.iter().all(|end| *end == Some(End::Excused));
+    let mut shares = evidence.shares.iter();
+    let nothing_left = !ends.is_empty() && shares.all(|share| share.known == Known::Excused);
     if nothing_left || (any(End::Badly) && !evidence.failures_covered) {
         TaskStatus::Failed
     } else if any(End::Canceled) {
@@ -172,7 +176,7 @@ fn status(kind: TaskKind, evidence: Evidence<'_>) -> TaskStatus {
 fn reports(shares: &[Share]) -> impl Iterator<Item = (&Share, &Report)> {
     shares.iter().filter_map(|share| match &share.known {
         Known::Report(report) => Some((share, report.as_ref())),
-        Known::Nothing | Known::Lost | Known::Excused => None,
+        Known::Nothing | Known::Lost | Known::Excused | Known::Left => None,
     })
 }
 
