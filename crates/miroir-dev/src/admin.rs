@@ -326,11 +326,7 @@ impl Admin {
     pub async fn shards(&self, index: Option<&str>) -> anyhow::Result<Vec<v1::ShardCopy>> {
         let reply = self.call_leader(|mut client| {
             let index = index.map(ToOwned::to_owned);
-            async move {
-                client
-                    .list_shards(v1::ListShardsRequest { index })
-                    .await
-            }
+            async move { client.list_shards(v1::ListShardsRequest { index }).await }
         });
         Ok(reply.await?.copies)
     }

@@ -15,13 +15,22 @@ struct Args {
     /// What all chance comes from; random by default
     #[arg(long)]
     seed: Option<u64>,
+    /// What the rounds are about
+    #[arg(long, value_enum, default_value_t = Bias::Anything)]
+    bias: Bias,
+    /// Failpoints of coordinators and proxies, such as a mistake that is to be noticed
+    #[arg(long, default_value = "")]
+    failpoints: String,
 }
 
 /// Subcommands by which the cluster's processes are started.
 const ROLES: [&str; 3] = ["coordinator", "proxy", "node"];
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|role| ROLES.contains(&role.as_str())) {
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|role| ROLES.contains(&role.as_str()))
+    {
         let _failpoints = fail::FailScenario::setup();
         return miroir_dev::cli::main();
     }
@@ -40,8 +49,8 @@ fn drill(args: &Args) -> anyhow::Result<()> {
         program: std::env::current_exe()?,
         rounds: args.rounds,
         seed: args.seed.unwrap_or(now.subsec_nanos().into()),
-        bias: Bias::Anything,
-        failpoints: String::new(),
+        bias: args.bias,
+        failpoints: args.failpoints.clone(),
     };
     println!("seed {}", plan.seed);
     let runtime = tokio::runtime::Runtime::new()?;

@@ -181,7 +181,10 @@ fn control(rng: &mut StdRng, view: &View) -> Option<Change> {
             3 | 4 => OnMigration::Reverse(v1::Reverse {}),
             _ => OnMigration::Throttle(throttle(rng)),
         });
-        return Some(Change::ControlMigration(v1::ControlMigration { id, action }));
+        return Some(Change::ControlMigration(v1::ControlMigration {
+            id,
+            action,
+        }));
     }
     let id = view.operations.choose(rng)?.id;
     let action = Some(match rng.random_range(0..6) {
@@ -191,7 +194,10 @@ fn control(rng: &mut StdRng, view: &View) -> Option<Change> {
         4 => OnOperation::Reverse(v1::Reverse {}),
         _ => OnOperation::Throttle(throttle(rng)),
     });
-    Some(Change::ControlOperation(v1::ControlOperation { id, action }))
+    Some(Change::ControlOperation(v1::ControlOperation {
+        id,
+        action,
+    }))
 }
 
 fn throttle(rng: &mut StdRng) -> v1::Throttle {

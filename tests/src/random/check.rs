@@ -65,7 +65,10 @@ pub async fn check(stage: &Stage, crew: &mut Crew) -> anyhow::Result<Findings> {
                 findings.add(format!("index `{}` is not there", index.uid));
             }
             (Existence::Gone, true) => {
-                findings.add(format!("index `{}` is there although it was deleted", index.uid));
+                findings.add(format!(
+                    "index `{}` is there although it was deleted",
+                    index.uid
+                ));
             }
             (_, true) => {
                 check_index(stage, &mut findings, &index.uid, &expected.collect()).await?;
@@ -194,7 +197,9 @@ fn compare<'a>(
         if !right {
             let words = |fields: &Fields| json!(**fields).to_string();
             let found: Vec<String> = found.iter().map(words).collect();
-            let states = states.iter().map(|s| s.as_ref().map_or("absent".to_owned(), words));
+            let states = states
+                .iter()
+                .map(|s| s.as_ref().map_or("absent".to_owned(), words));
             let states: Vec<String> = states.collect();
             findings.add(format!(
                 "`{id}` in {place} is [{}] and should be {}",

@@ -50,7 +50,9 @@ pub async fn send(
 
 /// Whether an error says that nothing happened: the request was found wrong, or there was nobody to send it to.
 fn is_without_effect(error: &anyhow::Error) -> bool {
-    let status = error.downcast_ref::<Refusal>().map(|refusal| refusal.status);
+    let status = error
+        .downcast_ref::<Refusal>()
+        .map(|refusal| refusal.status);
     let unsent = error.downcast_ref::<reqwest::Error>();
     status.is_some_and(|status| (400..500).contains(&status) && status != 408 && status != 429)
         || unsent.is_some_and(reqwest::Error::is_connect)
@@ -82,10 +84,7 @@ impl Ledger {
             states: vec![None],
             settled: true,
         };
-        let document = self
-            .documents
-            .entry(id.to_owned())
-            .or_insert_with(absent);
+        let document = self.documents.entry(id.to_owned()).or_insert_with(absent);
         let after: States = document
             .states
             .iter()

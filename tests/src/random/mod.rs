@@ -10,8 +10,8 @@ mod harm;
 mod heal;
 mod ledger;
 mod round;
-mod script;
 mod scratch;
+mod script;
 mod search;
 mod stage;
 mod tuner;
@@ -22,6 +22,7 @@ mod writer;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use clap::ValueEnum as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -38,7 +39,7 @@ const STABLE: u32 = 60;
 const ROUNDS_PER_CLUSTER: u32 = 10;
 
 /// What the rounds are about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Bias {
     /// Whatever comes.
     Anything,
@@ -100,11 +101,13 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
         let failed = !matches!(outcome, Ok(None));
         let trail = stage.trail.lines().join("\n");
         let logs = stage.end(failed && plan.failpoints.is_empty()).await;
-        let told = || format!(
-            "{}\n{trail}\nlogs: {}",
-            repeat(plan, played),
-            logs.as_deref().unwrap_or("not kept")
-        );
+        let told = || {
+            format!(
+                "{}\n{trail}\nlogs: {}",
+                repeat(plan, played),
+                logs.as_deref().unwrap_or("not kept")
+            )
+        };
         if let Some(wrong) = outcome.with_context(told)? {
             return Ok(Report {
                 rounds: played,
@@ -146,9 +149,17 @@ async fn one_round(
 
 /// What repeats a run up to a round.
 fn repeat(plan: &Plan, rounds: u32) -> String {
+    let Plan {
+        seed,
+        bias,
+        failpoints,
+        ..
+    } = plan;
+    let name = bias.to_possible_value().map(|v| v.get_name().to_owned());
     format!(
-        "seed {}, {:?}, round {rounds}; repeat with cargo run -p miroir-tests --bin random-drill -- --seed {} --rounds {rounds}",
-        plan.seed, plan.bias, plan.seed
+        "round {rounds}; repeat with cargo run -p miroir-tests --bin random-drill -- --seed {seed} --rounds {rounds} \
+         --bias {} --failpoints '{failpoints}'",
+        name.unwrap_or_default()
     )
 }
 

@@ -183,7 +183,9 @@ impl Play<'_> {
         let Some(Role::Node(node)) = nodes.choose(rng).copied() else {
             return Ok(None);
         };
-        self.stage.trail.note(format_args!("node {node} is killed for good"));
+        self.stage
+            .trail
+            .note(format_args!("node {node} is killed for good"));
         self.stage.cluster.kill(Role::Node(node)).await?;
         Ok(Some(self.stage.cluster.layout.node_url(node)))
     }
@@ -249,7 +251,11 @@ impl Play<'_> {
                 let writer = self.stage.writer().await.ok().flatten();
                 let mut proxies: Vec<u16> = (1..=2).collect();
                 proxies.retain(|n| (Some(*n) == writer) == (victim == Victim::Writer));
-                proxies.choose(rng).map(|n| Role::Proxy(*n)).into_iter().collect()
+                proxies
+                    .choose(rng)
+                    .map(|n| Role::Proxy(*n))
+                    .into_iter()
+                    .collect()
             }
             Victim::Node => {
                 let nodes = self.unharmed_nodes();
@@ -264,7 +270,10 @@ impl Play<'_> {
         let (cluster, network) = (&mut self.stage.cluster, self.stage.network.as_ref());
         self.harms.undo_all(cluster, network).await?;
         let answered = async { while self.changes.join_next().await.is_some() {} };
-        if tokio::time::timeout(CHANGED_WITHIN, answered).await.is_err() {
+        if tokio::time::timeout(CHANGED_WITHIN, answered)
+            .await
+            .is_err()
+        {
             bail!("a change was not answered within {CHANGED_WITHIN:?}");
         }
         self.stage.run_right_nodes().await?;

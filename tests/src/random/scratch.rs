@@ -91,7 +91,10 @@ impl Scratch {
             let fields = json!({"id": id, "version": self.rng.random::<u32>()});
             documents.extend(fields.as_object().cloned().map(|f| (id, Arc::new(f))));
         }
-        let body = documents.iter().map(|(_, fields)| json!(**fields)).collect();
+        let body = documents
+            .iter()
+            .map(|(_, fields)| json!(**fields))
+            .collect();
         let path = format!("{}?primaryKey=id", documents_of(&self.uid()));
         let outcome = self
             .send(Method::POST, &path, Some(&Value::Array(body)))

@@ -90,7 +90,8 @@ impl Searcher {
                     if let Err(error) = judge(&query, &answer)
                         && seen.wrong.len() < TOLD
                     {
-                        seen.wrong.push(format!("{} {query}: {error:#}", self.proxy));
+                        seen.wrong
+                            .push(format!("{} {query}: {error:#}", self.proxy));
                     }
                 }
                 Err(error) => seen.failed.push(format!("{error:#}")),
@@ -128,7 +129,10 @@ fn judge(query: &Value, answer: &Value) -> anyhow::Result<()> {
         let id = hit["id"].as_str().context("a hit has no id")?;
         ensure!(ids.insert(id), "`{id}` came twice");
         let shown = hit.to_string();
-        ensure!(!shown.contains("_miroir"), "the hidden field shows in {hit}");
+        ensure!(
+            !shown.contains("_miroir"),
+            "the hidden field shows in {hit}"
+        );
     }
     if query.get("filter").is_none() {
         return Ok(());
@@ -138,8 +142,16 @@ fn judge(query: &Value, answer: &Value) -> anyhow::Result<()> {
         .iter()
         .filter(|id| !ids.contains(id.as_str()))
         .collect();
-    ensure!(missing.is_empty(), "{} are missing: {missing:?}", missing.len());
-    ensure!(ids.len() == expected.len(), "{} came, not {STABLE}", ids.len());
+    ensure!(
+        missing.is_empty(),
+        "{} are missing: {missing:?}",
+        missing.len()
+    );
+    ensure!(
+        ids.len() == expected.len(),
+        "{} came, not {STABLE}",
+        ids.len()
+    );
     for (name, total) in [
         ("totalHits", &answer["totalHits"]),
         ("total", &answer["total"]),

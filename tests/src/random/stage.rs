@@ -143,7 +143,10 @@ impl Stage {
         let client = Client::new(vec![url.to_owned()], String::new())?;
         let deadline = Instant::now() + Duration::from_secs(30);
         while let Err(error) = client.send(reqwest::Method::GET, "/health", None).await {
-            ensure!(Instant::now() < deadline, "{url} does not come up: {error:#}");
+            ensure!(
+                Instant::now() < deadline,
+                "{url} does not come up: {error:#}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())

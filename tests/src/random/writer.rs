@@ -98,7 +98,10 @@ impl Writer {
                 (id, fields)
             })
             .collect();
-        let body = documents.iter().map(|(_, fields)| json!(**fields)).collect();
+        let body = documents
+            .iter()
+            .map(|(_, fields)| json!(**fields))
+            .collect();
         let outcome = self.send(Method::POST, "", Some(&Value::Array(body))).await;
         for (id, fields) in documents {
             self.ledger
@@ -125,7 +128,10 @@ impl Writer {
             return self.insert().await;
         }
         let mark = json!(self.rng.random::<u32>());
-        let body = ids.iter().map(|id| json!({"id": id, "mark": mark})).collect();
+        let body = ids
+            .iter()
+            .map(|id| json!({"id": id, "mark": mark}))
+            .collect();
         let outcome = self.send(Method::PUT, "", Some(&Value::Array(body))).await;
         for id in ids {
             self.ledger.note(&outcome, &id, |state| {
@@ -179,7 +185,14 @@ impl Writer {
         let good = self.document(&id);
         let body = json!([*good, {"text": "no id"}]);
         let path = documents_of(INDEX);
-        let outcome = send(&self.client, &mut self.rng, Method::POST, &path, Some(&body)).await;
+        let outcome = send(
+            &self.client,
+            &mut self.rng,
+            Method::POST,
+            &path,
+            Some(&body),
+        )
+        .await;
         Acknowledged::note(&mut self.acknowledged, &outcome, &path, false);
         // Whatever was answered, the good one must not be there.
         self.ledger.note(&Outcome::Done(0), &id, |_| None);
