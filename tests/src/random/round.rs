@@ -91,7 +91,7 @@ pub async fn play(stage: &mut Stage, bias: Bias, rng: &mut StdRng) -> anyhow::Re
     let refused = if script.is_harmful() {
         Vec::new()
     } else {
-        refusals(tally, seen)
+        refusals(tally, seen, stage.is_patient())
     };
     Ok(Shown {
         findings,
@@ -100,9 +100,10 @@ pub async fn play(stage: &mut Stage, bias: Bias, rng: &mut StdRng) -> anyhow::Re
     })
 }
 
-/// What clients were refused.
-fn refusals(tally: Tally, seen: Seen) -> Vec<String> {
-    tally.failures.into_iter().chain(seen.failed).collect()
+/// What clients were refused that they should not have been.
+fn refusals(tally: Tally, seen: Seen, patient: bool) -> Vec<String> {
+    let writes = tally.failures.into_iter().filter(|_| patient);
+    writes.chain(seen.failed).collect()
 }
 
 struct Play<'a> {

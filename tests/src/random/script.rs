@@ -115,12 +115,12 @@ fn dirty_ids(rng: &mut StdRng) -> Script {
     }
 }
 
-/// Nodes are killed while documents with two copies are written.
+/// Nodes are killed while documents with two copies are written, for so long that a writer gives up on them.
 fn ejection(rng: &mut StdRng) -> Script {
-    let killed = Deed::Harm(Victim::Node, at(rng, 300..900));
+    let killed = Deed::Harm(Victim::Node, at(rng, 2_000..3_000));
     Script {
         deeds: vec![(at(rng, 200..600), killed)],
-        length: Duration::from_millis(1_500),
+        length: Duration::from_millis(3_600),
         searchers: 1,
     }
 }

@@ -22,8 +22,11 @@ const NODES_MAX: u16 = 14;
 /// Nodes that run at the same time: each costs this machine something.
 const RUNNING_MAX: usize = 6;
 
-/// How long a write is held before it is refused.
+/// How long a write is held before it is refused, and how long a node may be silent before its copies are given up.
 const HOLD: Duration = Duration::from_secs(6);
+
+/// The same where copies are to be given up in the course of a round. Then fences may keep writes for too long as well.
+const SHORT_HOLD: Duration = Duration::from_millis(900);
 
 /// How long loading may take.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
@@ -86,10 +89,11 @@ impl Stage {
         let dir = tempfile::Builder::new().prefix("miroir-drill-").tempdir()?;
         let trail = Trail::new();
         trail.note(format_args!(
-            "a cluster of {} nodes, {} groups, replication factor {}{}",
+            "a cluster of {} nodes, {} groups, replication factor {}, writes held for {:?}{}",
             options.nodes,
             options.groups,
             options.replication_factor,
+            options.hold,
             network.as_ref().map_or("", |_| ", in a network of its own")
         ));
         let cluster = Cluster::start(options, dir.path().to_owned()).await?;
@@ -116,6 +120,11 @@ impl Stage {
             .send_json(reqwest::Method::POST, &path, &body)
             .await?;
         self.client.wait_for_tasks(LOADED_WITHIN).await
+    }
+
+    /// Whether writes are held for so long that none may be refused while nothing is harmed.
+    pub fn is_patient(&self) -> bool {
+        self.cluster.layout.options.hold >= HOLD
     }
 
     /// Starts the process of one more node, and answers its URL; `None` when there are enough.
@@ -171,12 +180,18 @@ fn shape(plan: &Plan, rng: &mut StdRng) -> Options {
         Bias::Anything => {
             options.groups = if rng.random_bool(0.3) { 2 } else { 1 };
             options.replication_factor = if rng.random_bool(0.5) { 2 } else { 1 };
+            if rng.random_bool(0.5) {
+                options.hold = SHORT_HOLD;
+            }
             if options.groups == 2 {
                 options.nodes = 4;
             }
         }
         Bias::ReadBarrier | Bias::DirtyIds => {}
-        Bias::Ejection => options.replication_factor = 2,
+        Bias::Ejection => {
+            options.replication_factor = 2;
+            options.hold = SHORT_HOLD;
+        }
     }
     // Shorter than usual, so that what waits for a lease or for a read to end does not take most of a round.
     for (name, value) in [

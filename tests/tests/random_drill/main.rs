@@ -24,7 +24,9 @@ fn number(variable: &str) -> anyhow::Result<Option<u64>> {
         return Ok(None);
     };
     let number = text.parse();
-    Ok(Some(number.with_context(|| format!("{variable} is `{text}`"))?))
+    Ok(Some(
+        number.with_context(|| format!("{variable} is `{text}`"))?,
+    ))
 }
 
 fn plan(bias: Bias, rounds: u32, failpoints: &str) -> anyhow::Result<Plan> {
@@ -75,7 +77,8 @@ async fn skipping_the_read_barrier_is_noticed() -> anyhow::Result<()> {
 /// Verification would mend what is forgotten before anybody reads it, so it is switched off as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn forgetting_dirty_ids_is_noticed() -> anyhow::Result<()> {
-    let failpoints = "bug-forget-dirty=return;bug-skip-verification=return;migration-CatchingUp=sleep(1500)";
+    let failpoints =
+        "bug-forget-dirty=return;bug-skip-verification=return;migration-CatchingUp=sleep(1500)";
     is_noticed(Bias::DirtyIds, failpoints).await
 }
 
