@@ -7,6 +7,7 @@ mod load;
 mod logs;
 mod network;
 mod points;
+pub mod random;
 mod reference;
 mod seed;
 mod settle;

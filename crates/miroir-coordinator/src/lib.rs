@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod app;
+mod bug;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -294,6 +294,20 @@ impl Admin {
             .await
     }
 
+    /// The migrations that are not over, of all operations.
+    ///
+    /// # Errors
+    /// When no coordinator answers.
+    pub async fn unfinished_migrations(&self) -> anyhow::Result<Vec<v1::Migration>> {
+        let request = v1::ListMigrationsRequest {
+            operation: None,
+            unfinished_only: true,
+        };
+        let reply =
+            self.call_leader(|mut client| async move { client.list_migrations(request).await });
+        Ok(reply.await?.migrations)
+    }
+
     /// Policy, hold, groups and nodes.
     ///
     /// # Errors
@@ -303,6 +317,18 @@ impl Admin {
             client.get_topology(v1::GetTopologyRequest {}).await
         })
         .await
+    }
+
+    /// Every copy of every shard of an index, or of all.
+    ///
+    /// # Errors
+    /// When there is no such index, or no coordinator answers.
+    pub async fn shards(&self, index: Option<&str>) -> anyhow::Result<Vec<v1::ShardCopy>> {
+        let reply = self.call_leader(|mut client| {
+            let index = index.map(ToOwned::to_owned);
+            async move { client.list_shards(v1::ListShardsRequest { index }).await }
+        });
+        Ok(reply.await?.copies)
     }
 
     /// Waits until an operation is done.

@@ -2,6 +2,7 @@
 
 pub mod app;
 mod backoff;
+mod bug;
 pub mod catalog;
 pub mod config;
 pub mod control;

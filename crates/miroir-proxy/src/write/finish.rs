@@ -17,6 +17,7 @@ use super::queue::Ticket;
 use super::registrar::{Item, Unregistered};
 use super::sequencer::{Message, Sequencer};
 use super::{Accepted, WriteError};
+use crate::bug::{self, Bug};
 use crate::catalog::{CatalogError, ChangedSettings, RegisteredTask};
 
 impl Sequencer {
@@ -32,7 +33,8 @@ impl Sequencer {
             .filter(|route| route.incarnation == self.incarnation);
         match op.verdict(|shard, node| is_in_use(route.map(AsRef::as_ref), shard, node)) {
             Verdict::Register => {
-                let write = (op.task.clone(), op.missed().collect());
+                let missed = op.missed().filter(|_| !bug::is_on(Bug::AckBeforeEject));
+                let write = (op.task.clone(), missed.collect());
                 self.register(ticket, write);
             }
             Verdict::Refused(refusal) => {

@@ -107,6 +107,14 @@ impl Op {
         !self.chunks.is_empty() || self.all_sent
     }
 
+    /// Whether it is a command that the coordinators were asked for and have not answered.
+    pub(super) fn is_command(&self) -> bool {
+        match &self.work {
+            Work::Settings(_) | Work::DeleteIndex => self.all_sent,
+            Work::Documents(_) | Work::Ids(_) | Work::Filter(_) | Work::Nothing => false,
+        }
+    }
+
     /// Notes that the parts of `shards` go out in `requests` requests. Returns the number of the chunk.
     pub(super) fn sent(
         &mut self,

@@ -16,7 +16,7 @@ use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, ShardId, TaskUid};
 use miroir_core::routing::{IndexRoute, RoutingTable};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::group::{Body, NodeRequest};
@@ -131,7 +131,25 @@ impl Sequencer {
                 self.on_message(message);
             }
         }
+        self.await_commands(&mut inbox).await;
         self.abandon(inbox);
+    }
+
+    /// The table that shows what a command did may come before the command's own answer, which is what its client
+    /// is to be told.
+    async fn await_commands(&mut self, inbox: &mut mpsc::UnboundedReceiver<Message>) {
+        self.stop.cancel();
+        let by = Instant::now() + self.shared.config.hold;
+        while self.ops.values().any(Op::is_command) {
+            match timeout_at(by.into(), inbox.recv()).await {
+                Ok(Some(Message::Submit(submission))) => {
+                    let _ = submission.answer.send(Err(WriteError::Moved));
+                }
+                Ok(Some(Message::Lane(_))) => {}
+                Ok(Some(message)) => self.on_message(message),
+                Ok(None) | Err(_) => return,
+            }
+        }
     }
 
     fn on_message(&mut self, message: Message) {

@@ -137,7 +137,7 @@ impl Catalog for Service {
         let request = request.into_inner();
         let (uid, incarnation) = whose(request.index)?;
         let (proxy, task) = (ProxyId(request.proxy), new_task(request.task)?);
-        task_reply(self.inner.command(
+        let deleted = self.inner.command(
             &request.request_id,
             &Command::DeleteIndex {
                 uid,
@@ -145,7 +145,14 @@ impl Catalog for Service {
                 proxy,
                 task,
             },
-        )?)
+        )?;
+        // The answer stalls, not the command.
+        let mut stalls = self.inner.stalls.subscribe();
+        stalls
+            .wait_for(|stalls| !stalls)
+            .await
+            .map_err(|e| Status::internal(e.to_string()))?;
+        task_reply(deleted)
     }
 
     async fn register_writes(

@@ -160,6 +160,26 @@ async fn what_was_sent_and_not_registered_is_of_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn a_deletion_is_accepted_also_when_its_table_comes_before_its_answer() {
+    let cluster = Cluster::start(1, 1).await;
+    let proxy = cluster.proxy().await;
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
+    cluster.coordinator.stall(true);
+    let deleted = proxy.begin(Operation::DeleteIndex);
+    until("the index is deleted", || {
+        let gone = cluster.coordinator.state(|state| state.indexes.is_empty());
+        gone.then_some(())
+    })
+    .await;
+    follows(&proxy, &cluster).await;
+    cluster.coordinator.stall(false);
+    deleted.await.expect("no panic").expect("accepted");
+}
+
+#[tokio::test]
 async fn a_deleted_index_can_be_made_again() {
     let cluster = Cluster::start(2, 1).await;
     let (one, two) = (cluster.proxy().await, cluster.proxy().await);

@@ -1,0 +1,88 @@
+//! The randomised drill, and the proof that it notices: with a mistake in the protocol it fails.
+//!
+//! `MIROIR_DRILL_ROUNDS` and `MIROIR_DRILL_SEED` say how many rounds and which; both are printed.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use miroir_tests::random::{Bias, Plan, run};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_miroir-under-test");
+
+/// Rounds of the whole drill.
+const ROUNDS: u64 = 50;
+
+/// Within so many rounds a mistake must be noticed.
+const NOTICED_WITHIN: u32 = 10;
+
+/// One cluster at a time: two at once would starve each other on a small machine.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+fn number(variable: &str) -> anyhow::Result<Option<u64>> {
+    let Ok(text) = std::env::var(variable) else {
+        return Ok(None);
+    };
+    let number = text.parse();
+    Ok(Some(
+        number.with_context(|| format!("{variable} is `{text}`"))?,
+    ))
+}
+
+fn plan(bias: Bias, rounds: u32, failpoints: &str) -> anyhow::Result<Plan> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let seed = number("MIROIR_DRILL_SEED")?.unwrap_or(now.subsec_micros().into());
+    println!("seed {seed}");
+    Ok(Plan {
+        program: PathBuf::from(PROGRAM),
+        rounds,
+        seed,
+        bias,
+        failpoints: failpoints.to_owned(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_whatever_happens() -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
+    let rounds = number("MIROIR_DRILL_ROUNDS")?.unwrap_or(ROUNDS);
+    let report = run(&plan(Bias::Anything, u32::try_from(rounds)?, "")?).await?;
+    match report.wrong {
+        Some(wrong) => anyhow::bail!(wrong),
+        None => Ok(()),
+    }
+}
+
+/// Plays rounds with a mistake in the protocol, until the drill notices that something is wrong.
+async fn is_noticed(bias: Bias, failpoints: &str) -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
+    let report = run(&plan(bias, NOTICED_WITHIN, failpoints)?).await?;
+    let wrong = report.wrong.with_context(|| {
+        format!("{failpoints} was not noticed in {NOTICED_WITHIN} rounds: the drill is blind to it")
+    })?;
+    let first: Vec<&str> = wrong.lines().take(3).collect();
+    println!(
+        "{failpoints} was noticed in round {}: {}",
+        report.rounds,
+        first.join(" ")
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skipping_the_read_barrier_is_noticed() -> anyhow::Result<()> {
+    is_noticed(Bias::ReadBarrier, "bug-skip-read-barrier=return").await
+}
+
+/// Verification would mend what is forgotten before anybody reads it, so it is switched off as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetting_dirty_ids_is_noticed() -> anyhow::Result<()> {
+    let failpoints =
+        "bug-forget-dirty=return;bug-skip-verification=return;migration-CatchingUp=sleep(1500)";
+    is_noticed(Bias::DirtyIds, failpoints).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledging_before_ejecting_is_noticed() -> anyhow::Result<()> {
+    is_noticed(Bias::Ejection, "bug-ack-before-eject=return").await
+}
