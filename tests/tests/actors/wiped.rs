@@ -35,18 +35,14 @@ async fn seen(world: &World, node: u64) {
 
 async fn lost(world: &World, node: u64) {
     eventually("the copy is out of use", async || {
-        match state_on(world, node) {
-            ReplicaState::Stale => Ok(()),
-            other => Err(format!("{other:?}")),
+        let state = state_on(world, node);
+        if state == ReplicaState::Stale {
+            Ok(())
+        } else {
+            Err(format!("{state:?}"))
         }
     })
     .await;
-}
-
-/// The actor, and a proxy that acknowledges every table. Never ends.
-async fn watched(world: &World) {
-    let actor = wiped::run(world.context(), CancellationToken::new());
-    tokio::join!(actor, idle(world));
 }
 
 /// Waits until everything is to be made anew on the node.
@@ -58,6 +54,12 @@ async fn forgotten(world: &World, node: u64) {
         }
     })
     .await;
+}
+
+/// The actor, and a proxy that acknowledges every table. Never ends.
+async fn watched(world: &World) {
+    let actor = wiped::run(world.context(), CancellationToken::new());
+    tokio::join!(actor, idle(world));
 }
 
 async fn two() -> (World, [TestNode; 2]) {

@@ -33,7 +33,7 @@ use super::node::{KEY, TestNode};
 pub const BOOKS: &str = "books";
 
 /// No condition of these tests takes longer, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn books() -> IndexUid {
     IndexUid::parse(BOOKS).expect("a uid")
