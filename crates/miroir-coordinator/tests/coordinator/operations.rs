@@ -211,10 +211,10 @@ async fn while_shards_move(leader: &Coordinator, by: u64) {
     let path = format!("/_miroir/migrations?operation={by}");
     let moving = eventually("shards that move", async || {
         let (_, seen) = ask(leader, Method::GET, &path, None).await;
-        match seen["migrations"].get(0) {
-            Some(first) => Ok(first.clone()),
-            None => Err(seen.to_string()),
-        }
+        // The one that has the only slot: nothing else can begin while the operation is being paused.
+        let all = seen["migrations"].as_array().into_iter().flatten();
+        let begun = all.clone().find(|one| one["phase"] != "Planned");
+        begun.cloned().ok_or_else(|| seen.to_string())
     })
     .await;
     done(leader, operation(by, OnOperation::Pause(v1::Pause {}))).await;
@@ -312,6 +312,11 @@ async fn bad_changes_are_refused_alike_and_change_nothing() {
     create(leader, "pair", 2).await;
     with_two_nodes(leader).await;
 
+    let one_at_a_time = v1::PolicyChange {
+        max_concurrent_migrations: Some(1),
+        ..Default::default()
+    };
+    done(leader, Change::Policy(one_at_a_time)).await;
     let added = add(leader, &nodes[2]).await;
     while_shards_move(leader, added.operation.expect("its id")).await;
     while_a_node_drains(leader).await;

@@ -250,7 +250,7 @@ async fn places_are_shown() -> Result<()> {
         shard: 3,
         group: 1,
         node: 4,
-        state: "inSync".to_owned(),
+        state: "InSync".to_owned(),
         pinned: true,
         moving: Some(9),
     };
@@ -295,7 +295,7 @@ async fn places_are_shown() -> Result<()> {
     };
     let coordinator = Coordinator::start(script).await?;
     for (line, words) in [
-        ("shard list", ["inSync", "yes"]),
+        ("shard list", ["InSync", "yes"]),
         ("node show 4", ["draining", "http://a:1"]),
         ("shard explain books 3", ["It is pinned.\n", "It stays."]),
         ("policy show", ["64", "disks"]),
