@@ -12,6 +12,7 @@ pub mod v1 {
 }
 
 mod convert;
+mod json;
 
 pub use convert::ConvertError;
 

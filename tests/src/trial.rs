@@ -37,18 +37,26 @@ impl Trial {
     /// # Errors
     /// When it does not come up; the logs' place is part of the error.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let trial = Self::start_empty(options).await?;
+        trial.load().await?;
+        Ok(trial)
+    }
+
+    /// Starts a cluster on free ports that has no index.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_empty(options: Options) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("miroir-test-").tempdir()?;
         let cluster = Cluster::start(options, dir.path().to_owned()).await?;
         let client = Client::new(cluster.layout.proxy_urls(), cluster.layout.master_key()?)?;
-        let trial = Self {
+        Ok(Self {
             cluster,
             client,
             oracle: Arc::default(),
             corpus: Corpus::read(None)?,
             dir,
-        };
-        trial.load().await?;
-        Ok(trial)
+        })
     }
 
     /// The options of a small cluster that runs `program`.
@@ -57,7 +65,11 @@ impl Trial {
         Options::small(PathBuf::from(program))
     }
 
-    async fn load(&self) -> anyhow::Result<()> {
+    /// Loads the sample, and waits until it is indexed.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn load(&self) -> anyhow::Result<()> {
         self.client.settings(INDEX, &self.corpus.settings()).await?;
         let lines: Vec<&str> = self
             .corpus

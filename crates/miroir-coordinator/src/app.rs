@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::error::AppError;
 use crate::grpc::auth::CheckToken;
 use crate::grpc::server::{bind, serve_api, serve_raft};
+use crate::http::serve_http;
 use crate::machine::Handle;
 use crate::migration::Underway;
 use crate::nodes::{HealthBoard, NodePool};
@@ -32,7 +33,8 @@ use crate::storage::{Identity, Storage};
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppError> {
     let api = bind("the API", config.api_addr).await?;
     let raft = bind("consensus", config.raft_addr).await?;
-    run_on(config, Listeners { api, raft }, shutdown).await
+    let http = bind("HTTP", config.http_addr).await?;
+    run_on(config, Listeners { api, raft, http }, shutdown).await
 }
 
 /// Bound addresses. Whoever binds them first and configures peers afterwards can use port 0.
@@ -42,6 +44,8 @@ pub struct Listeners {
     pub api: TcpListener,
     /// For consensus.
     pub raft: TcpListener,
+    /// For administration over plain HTTP.
+    pub http: TcpListener,
 }
 
 /// As [`run`], on addresses that are bound already.
@@ -88,7 +92,7 @@ fn server_error(served: Option<Result<Result<(), AppError>, tokio::task::JoinErr
         Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
     };
     AppError::Serve {
-        what: "API or consensus",
+        what: "API, consensus or HTTP",
         detail,
     }
 }
@@ -206,6 +210,12 @@ impl App {
         servers.spawn(serve_raft(
             listeners.raft,
             service,
+            check.clone(),
+            self.stop_servers.clone(),
+        ));
+        servers.spawn(serve_http(
+            listeners.http,
+            self.ctx.clone(),
             check.clone(),
             self.stop_servers.clone(),
         ));

@@ -35,6 +35,8 @@ pub struct Config {
     pub api_addr: SocketAddr,
     /// Where consensus is served to the other coordinators.
     pub raft_addr: SocketAddr,
+    /// Where administration is served over plain HTTP, under `/_miroir/`.
+    pub http_addr: SocketAddr,
     /// All coordinators of the cluster, this one included, and how each is reached from the
     /// others and from proxies. Used once, when the cluster is initialised, and to check what
     /// this one is.
@@ -84,6 +86,10 @@ pub struct Peer {
     pub api_url: String,
     /// URL of its consensus service.
     pub raft_url: String,
+    /// URL of its administration over plain HTTP, to which the others send those who ask them; without it they
+    /// can only say that they do not lead.
+    #[serde(default)]
+    pub http_url: Option<String>,
 }
 
 /// Consensus timings. They must be the same on all coordinators.
@@ -187,6 +193,7 @@ impl Default for Config {
             data_dir: PathBuf::from("coordinator-data"),
             api_addr: loopback(7710),
             raft_addr: loopback(7720),
+            http_addr: loopback(7730),
             peers: Vec::new(),
             cluster_token: None,
             cluster_token_file: None,
@@ -267,6 +274,7 @@ impl Config {
                 id: self.id,
                 api_url: format!("http://{}", self.api_addr),
                 raft_url: format!("http://{}", self.raft_addr),
+                http_url: None,
             })
     }
 

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod grpc;
+pub mod http;
 pub mod machine;
 pub mod migration;
 pub mod nodes;

@@ -68,6 +68,8 @@ pub struct Actor {
     trusted: Option<Proxy>,
     /// Whether what is being copied was found by comparing the whole shard.
     whole: bool,
+    /// Whether C missed a write that nobody recorded, and no comparison has begun since.
+    missed: bool,
     /// Recorded ids that are still to be copied.
     pending: u8,
 }
@@ -76,9 +78,11 @@ pub struct Actor {
 const WHOLE: u8 = (1 << DOCS) - 1;
 
 impl Actor {
-    /// The record has moved on: what was being done is no longer asked for.
-    pub fn restart(&mut self) {
+    /// The record has moved on, by an event: what was being done is no longer asked for.
+    pub fn restart(&mut self, came_by: Option<Event>) {
         self.at = At::Start;
+        // What the target missed was written while nobody recorded.
+        self.missed |= came_by == Some(Event::TargetBehind);
         self.ahead = 0;
     }
 
@@ -274,6 +278,9 @@ fn start(state: &mut State, bugs: Bugs) {
 
 /// One round of catching up: by the recorded ids, or by comparing everything. Without a writer there is no round.
 fn catch_up(state: &mut State, bugs: Bugs) {
+    if std::mem::take(&mut state.leader.actor.missed) && !bugs.keep_trust_after_miss {
+        state.leader.actor.trusted = None;
+    }
     collect(state, bugs);
     let writer = state.writer_in_contact();
     let actor = &mut state.leader.actor;

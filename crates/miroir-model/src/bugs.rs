@@ -21,8 +21,9 @@ pub struct Bugs {
     pub skip_takeover_wait: bool,
     /// A lost writer goes on with what it was sending.
     pub write_past_lease: bool,
-    /// The actor reports the copies equal without comparing them. Alone it loses nothing as long as no write is
-    /// missed; with one of the others it shows what only the comparison would have caught.
+    /// After C missed a write the actor goes on by the recorded ids, though nobody recorded that one.
+    pub keep_trust_after_miss: bool,
+    /// The actor reports the copies equal without comparing them. Alone it loses nothing; with one of the others it shows what only the comparison would have caught.
     pub skip_verification: bool,
     /// A writer takes a copy that readers do not use by its own, perhaps old, table for one that will still be
     /// compared, also when it missed a write that the other copy may have.
@@ -51,7 +52,7 @@ impl Bugs {
         Ok(())
     }
 
-    fn by_name(&mut self) -> [(&'static str, &mut bool); 10] {
+    fn by_name(&mut self) -> [(&'static str, &mut bool); 11] {
         [
             (
                 "start_without_write_barrier",
@@ -70,6 +71,7 @@ impl Bugs {
             ("ack_before_eject", &mut self.ack_before_eject),
             ("skip_takeover_wait", &mut self.skip_takeover_wait),
             ("write_past_lease", &mut self.write_past_lease),
+            ("keep_trust_after_miss", &mut self.keep_trust_after_miss),
             ("skip_verification", &mut self.skip_verification),
             ("trust_later_comparison", &mut self.trust_later_comparison),
         ]

@@ -134,6 +134,6 @@ pub fn conclude(state: &mut State, event: Event) {
         actor::distrust(state);
     }
     if !state.commit(|log| log.advance(event)) {
-        state.leader.actor.restart();
+        state.leader.actor.restart(None);
     }
 }

@@ -67,85 +67,12 @@ impl Log {
     /// When the real state refuses one of these commands.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
-        let mut state = ClusterState::default();
-        let mut index = 0;
-        let mut apply = |command: Command| {
-            index += 1;
-            let outcome = state.apply(index, 0, &command);
-            assert!(!matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
-            outcome
-        };
-        apply(Command::Bootstrap {
-            cluster_id: "model".to_owned(),
-            policy: Policy::default(),
-        });
-        let nodes = ["a", "c"].map(|name| {
-            let outcome = apply(Command::AddNode { node: spec(name) });
-            let Outcome::NodeAdded { node, .. } = outcome else {
-                panic!("{outcome:?}")
-            };
-            node
-        });
-        let proxies = ["w1", "w2", "r"].map(|name| {
-            let outcome = apply(Command::RegisterProxy {
-                instance: name.to_owned(),
-                name: name.to_owned(),
-                url: format!("http://{name}"),
-            });
-            let Outcome::ProxyRegistered(proxy) = outcome else {
-                panic!("{outcome:?}")
-            };
-            proxy
-        });
-        let uid = IndexUid::parse("books").expect("a valid uid");
-        let outcome = apply(Command::CreateIndex(NewIndex {
-            uid: uid.clone(),
-            primary_key: None,
-            shards: Some(4),
-            replication_factor: Some(1),
-            writer: Some(proxies[0]),
-            task: None,
-        }));
-        let Outcome::IndexCreated { incarnation, .. } = outcome else {
-            panic!("{outcome:?}")
-        };
-        let (shard, _) = state.indexes[&uid]
-            .shards()
-            .find(|(_, placement)| placement.on(nodes[0]).is_some())
-            .expect("two of four shards are on the first of two nodes");
-        let planned = PlannedMove {
-            uid: uid.clone(),
-            incarnation,
-            shard,
-            group: GROUP,
-            source: nodes[0],
-            target: nodes[1],
-            kind,
-            replaces: (kind == Kind::Move).then_some(nodes[0]),
-        };
-        index += 1;
-        let outcome = state.apply(
-            index,
-            0,
-            &Command::Plan {
-                operation: None,
-                moves: vec![planned],
-            },
-        );
-        let Outcome::Planned { migrations, .. } = outcome else {
-            panic!("{outcome:?}")
-        };
-        let names = Names {
-            uid,
-            shard,
-            migration: migrations[0],
-            nodes,
-            proxies,
-        };
-        let table = seen(&state, &names);
+        let mut founding = Founding::default();
+        let names = founding.names(kind);
+        let table = seen(&founding.state, &names);
         let mut log = Self {
-            state: Arc::new(state),
-            index,
+            state: Arc::new(founding.state),
+            index: founding.index,
             names,
             table,
             phase: Phase::Planned,
@@ -318,6 +245,99 @@ impl Log {
 
     fn shard_on(&self, copy: Copy) -> (ShardId, NodeId) {
         (self.names.shard, self.names.nodes[copy.index()])
+    }
+}
+
+/// The commands before the first state of the model. None of them may be refused.
+#[derive(Default)]
+struct Founding {
+    state: ClusterState,
+    index: u64,
+}
+
+impl Founding {
+    fn apply(&mut self, command: &Command) -> Outcome {
+        self.index += 1;
+        let outcome = self.state.apply(self.index, 0, command);
+        assert!(!matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
+        outcome
+    }
+
+    fn names(&mut self, kind: Kind) -> Names {
+        self.apply(&Command::Bootstrap {
+            cluster_id: "model".to_owned(),
+            policy: Policy::default(),
+        });
+        let nodes = ["a", "c"].map(|name| self.node(name));
+        let proxies = ["w1", "w2", "r"].map(|name| self.proxy(name));
+        let uid = IndexUid::parse("books").expect("a valid uid");
+        self.apply(&Command::CreateIndex(NewIndex {
+            uid: uid.clone(),
+            primary_key: None,
+            shards: Some(4),
+            replication_factor: Some(1),
+            writer: Some(proxies[0]),
+            task: None,
+        }));
+        let (shard, migration) = self.plan(kind, &uid, nodes);
+        Names {
+            uid,
+            shard,
+            migration,
+            nodes,
+            proxies,
+        }
+    }
+
+    fn node(&mut self, name: &str) -> NodeId {
+        let outcome = self.apply(&Command::AddNode { node: spec(name) });
+        let Outcome::NodeAdded { node, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
+        node
+    }
+
+    fn proxy(&mut self, name: &str) -> ProxyId {
+        let outcome = self.apply(&Command::RegisterProxy {
+            instance: name.to_owned(),
+            name: name.to_owned(),
+            url: format!("http://{name}"),
+        });
+        let Outcome::ProxyRegistered(proxy) = outcome else {
+            panic!("{outcome:?}")
+        };
+        proxy
+    }
+
+    fn plan(
+        &mut self,
+        kind: Kind,
+        uid: &IndexUid,
+        nodes: [NodeId; COPIES],
+    ) -> (ShardId, MigrationId) {
+        let index = &self.state.indexes[uid];
+        let (shard, _) = index
+            .shards()
+            .find(|(_, placement)| placement.on(nodes[0]).is_some())
+            .expect("two of four shards are on the first of two nodes");
+        let planned = PlannedMove {
+            uid: uid.clone(),
+            incarnation: index.incarnation,
+            shard,
+            group: GROUP,
+            kind,
+            source: nodes[0],
+            target: nodes[1],
+            replaces: (kind == Kind::Move).then_some(nodes[0]),
+        };
+        let outcome = self.apply(&Command::Plan {
+            operation: None,
+            moves: vec![planned],
+        });
+        let Outcome::Planned { migrations, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
+        (shard, migrations[0])
     }
 }
 

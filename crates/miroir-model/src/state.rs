@@ -280,7 +280,8 @@ impl State {
             }
             self.proxy_mut(Proxy::Reader).fresh = !barrier.covers_reads();
             self.leader.writes_acknowledged = !barrier.covers_writes();
-            self.leader.actor.restart();
+            let came_by = self.log.history().last().map(|change| change.event);
+            self.leader.actor.restart(came_by);
         }
         if self.log.table().writer != writer {
             self.leader.writes_acknowledged = false;

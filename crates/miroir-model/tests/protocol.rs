@@ -82,6 +82,7 @@ fn a_write_that_is_lost_twice() {
                 faults: 2,
                 misses: 2,
                 leaders: 0,
+                losses: 0,
                 ..Bound::default()
             },
             &["a move is done after its leader was lost"],

@@ -117,6 +117,14 @@ pub enum Command {
     /// Shards on the move
     #[command(subcommand)]
     Migration(MigrationCommand),
+    /// Compare all copies in sync of every shard of an index: exits 1 when some differ
+    Verify {
+        /// Its uid
+        uid: String,
+        /// Take copies out of use that differ from the others; they are rebuilt
+        #[arg(long)]
+        repair: bool,
+    },
     /// What operators asked for
     #[command(subcommand)]
     Operation(OperationCommand),

@@ -8,6 +8,7 @@ mod migration;
 mod node;
 mod status;
 mod topology;
+mod verify;
 mod watch;
 
 use miroir_proto::v1;
@@ -43,6 +44,7 @@ pub async fn run(
             let ask = c.read(async |mut c| c.get_topology(v1::GetTopologyRequest {}).await);
             o.print(&view::PolicyShown::from(ask.await?))
         }
+        Command::Verify { uid, repair } => verify::verify(uid, *repair, c, o).await,
         Command::Migration(command) => migration(command, c, o).await,
         Command::Operation(command) => operation(command, c, o).await,
         Command::Coordinator(ListCommand::List) => {

@@ -8,14 +8,18 @@ mod migration;
 mod node;
 mod operation;
 mod place;
+mod verification;
+mod watched;
 
 pub use change::Changed;
 pub use cluster::{Coordinators, EndpointStatus, Initialised, Proxies, Status};
 pub use index::{IndexShown, Indexes};
-pub use migration::{MigrationShown, Migrations, Watched};
+pub use migration::{MigrationShown, Migrations};
 pub use node::{Added, Groups, NodeShown, Nodes};
 pub use operation::{OperationShown, Operations};
 pub use place::{Explained, PolicyShown, Shards};
+pub use verification::Verification;
+pub use watched::Watched;
 
 /// Protobuf's empty text, and zero as an id, stand for "none".
 fn some_text(text: String) -> Option<String> {

@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use miroir_core::cluster::{ClusterState, Command, Outcome, PlannedMove};
-use miroir_core::id::NodeId;
+use miroir_core::cluster::{ClusterState, Command, Outcome};
 use miroir_core::migration::{Event, Phase};
 use miroir_core::planning::{self, Step};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -50,7 +49,7 @@ pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyh
 struct Planner<C> {
     ctx: Context<C>,
     barriers: Barriers<C>,
-    /// When the last repair was planned. One that fails at once must not be planned again at once.
+    /// When a repair was last thought about. One that fails at once must not be planned again at once.
     last_repair: Option<Instant>,
     /// When an operation was last found to wait for something; looking again takes the whole placement.
     waiting_since: Option<Instant>,
@@ -69,7 +68,7 @@ impl<C: Cluster> Planner<C> {
             applied.mark_unchanged();
             sessions.mark_unchanged();
             health.mark_unchanged();
-            let commands = self.next();
+            let commands = self.next().await?;
             if !commands.is_empty() {
                 if commands
                     .iter()
@@ -90,7 +89,7 @@ impl<C: Cluster> Planner<C> {
     }
 
     /// What should be proposed now. The commands of one answer do not depend on each other.
-    fn next(&mut self) -> Vec<Command> {
+    async fn next(&mut self) -> anyhow::Result<Vec<Command>> {
         let health = self.ctx.health.snapshot();
         self.lost.look(&health, Instant::now());
         let live = self.ctx.sessions.live();
@@ -110,23 +109,22 @@ impl<C: Cluster> Planner<C> {
             commands.extend(grants(state));
             commands
         });
-        urgent.extend(self.operation());
+        urgent.extend(self.operation().await?);
         if urgent.is_empty() {
-            self.unasked().into_iter().collect()
-        } else {
-            urgent
+            urgent.extend(self.unasked().await?);
         }
+        Ok(urgent)
     }
 
     /// What the operation whose turn it is needs next.
-    fn operation(&mut self) -> Option<Command> {
-        if self
-            .waiting_since
-            .is_some_and(|since| since.elapsed() < TICK)
-        {
-            return None;
+    async fn operation(&mut self) -> anyhow::Result<Option<Command>> {
+        let waits = |since: Instant| since.elapsed() < TICK;
+        if self.waiting_since.is_some_and(waits) || !self.ctx.read(planning::is_due) {
+            return Ok(None);
         }
-        let (id, step) = self.ctx.read(planning::next_step)?;
+        let Some((id, step)) = self.think(planning::next_step).await? else {
+            return Ok(None);
+        };
         let moves = match step {
             Step::Move(moves) => Some(moves),
             Step::Complete => Some(Vec::new()),
@@ -139,42 +137,56 @@ impl<C: Cluster> Planner<C> {
                 None
             }
         };
-        Some(Command::Plan {
+        Ok(moves.map(|moves| Command::Plan {
             operation: Some(id),
-            moves: moves?,
-        })
+            moves,
+        }))
+    }
+
+    /// Thinks about a copy of the state beside everything else: a large placement takes a while, and neither the
+    /// log nor a heartbeat may wait for that.
+    async fn think<T: Send + 'static>(
+        &self,
+        about: impl FnOnce(&ClusterState) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let state = self.ctx.read(ClusterState::without_tasks);
+        Ok(tokio::task::spawn_blocking(move || about(&state)).await?)
     }
 
     /// What nobody asked for: repairs, and copies of lost nodes. Held back while an operator wants that.
-    fn unasked(&mut self) -> Option<Command> {
-        if self.ctx.read(|state| state.hold.is_some()) {
-            return None;
+    async fn unasked(&mut self) -> anyhow::Result<Option<Command>> {
+        let held = |state: &ClusterState| state.cluster_id.is_none() || state.hold.is_some();
+        if self.ctx.read(held) {
+            return Ok(None);
         }
         let lost = &mut self.lost;
-        let replaced = self.ctx.read(|state| lost.next(state));
-        replaced.or_else(|| self.repair())
+        if let Some(replaced) = self.ctx.read(|state| lost.next(state)) {
+            return Ok(Some(replaced));
+        }
+        self.repair().await
     }
 
     /// A repair, when there is something to repair between nodes that answer, and the last one is long enough ago.
-    fn repair(&mut self) -> Option<Command> {
+    async fn repair(&mut self) -> anyhow::Result<Option<Command>> {
         let pause = Duration::from_millis(self.ctx.config.migration.repair_interval_ms);
         if self.last_repair.is_some_and(|last| last.elapsed() < pause) {
-            return None;
+            return Ok(None);
         }
-        let planned = self.ctx.read(planning::plan_repair);
-        let moves = possible(planned, |node| self.ctx.health.is_up(node));
-        if moves.is_empty() {
-            return None;
-        }
+        let health = self.ctx.health.clone();
+        let among = move |state: &ClusterState| {
+            planning::plan_repair_among(state, |node| health.is_up(node))
+        };
+        let mut moves = self.think(among).await?;
+        moves.truncate(REPAIR_MOVES_MAX);
         self.last_repair = Some(Instant::now());
-        Some(Command::Plan {
+        Ok((!moves.is_empty()).then_some(Command::Plan {
             operation: None,
             moves,
-        })
+        }))
     }
 
     /// Proposes all at once, which makes one entry of the log.
-    async fn carry_out(&self, commands: Vec<Command>) -> anyhow::Result<()> {
+    async fn carry_out(&mut self, commands: Vec<Command>) -> anyhow::Result<()> {
         let proposals = commands
             .into_iter()
             .map(|command| self.ctx.cluster.propose(command));
@@ -200,6 +212,7 @@ impl<C: Cluster> Planner<C> {
             }
         }
         if again {
+            self.waiting_since = Some(Instant::now());
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
@@ -216,40 +229,4 @@ fn grants(state: &ClusterState) -> impl Iterator<Item = Command> {
             event: Event::SlotGranted,
         })
     })
-}
-
-/// The moves whose both ends answer, as many as one repair may have.
-fn possible(moves: Vec<PlannedMove>, is_up: impl Fn(NodeId) -> bool) -> Vec<PlannedMove> {
-    let both_up = |one: &PlannedMove| is_up(one.source) && is_up(one.target);
-    moves
-        .into_iter()
-        .filter(both_up)
-        .take(REPAIR_MOVES_MAX)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use miroir_core::id::{GroupId, Incarnation, IndexUid, ShardId};
-    use miroir_core::migration::Kind;
-
-    use super::*;
-
-    #[test]
-    fn only_moves_between_nodes_that_answer_are_repaired() {
-        let one = |source: u64, target: u64| PlannedMove {
-            uid: IndexUid::parse("books").expect("a uid"),
-            incarnation: Incarnation(1),
-            shard: ShardId(0),
-            group: GroupId(1),
-            kind: Kind::Build,
-            source: NodeId(source),
-            target: NodeId(target),
-            replaces: None,
-        };
-        let up = |node: NodeId| node != NodeId(3);
-        let moves = possible(vec![one(1, 2), one(1, 3), one(3, 2), one(2, 1)], up);
-        assert_eq!(moves, [one(1, 2), one(2, 1)]);
-        assert_eq!(possible(vec![one(1, 2); 1_000], up).len(), REPAIR_MOVES_MAX);
-    }
 }

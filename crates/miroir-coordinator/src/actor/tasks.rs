@@ -145,16 +145,12 @@ impl<C: Cluster> Tracker<C> {
     }
 
     fn known(&self, work: &Work, part: &work::Part) -> Known {
-        let known = self.poller.known(part.node, part.node_task);
-        let told = matches!(&known, Known::Report(report) if report.status.is_final());
-        if work.left.contains(&part.node) && !told {
-            return Known::Left;
-        }
-        let unused = !work.in_use.contains(&part.node);
-        match (known, self.ctx.health.reachability(part.node)) {
-            (Known::Nothing, Reachability::Down) if unused => Known::Excused,
-            (known, _) => known,
-        }
+        let holder = Holder {
+            gone: !self.ctx.read(|state| state.nodes.contains_key(&part.node)),
+            unused: !work.in_use.contains(&part.node),
+            down: self.ctx.health.reachability(part.node) == Reachability::Down,
+        };
+        weigh(self.poller.known(part.node, part.node_task), holder)
     }
 
     /// When the nodes of a write disagree, takes the copies that lack it out of use. Answers whether the write
@@ -205,6 +201,33 @@ impl<C: Cluster> Tracker<C> {
     }
 }
 
+/// What a node that has a share of a task is to the cluster now.
+#[derive(Debug, Clone, Copy, Default)]
+struct Holder {
+    /// It has been removed.
+    gone: bool,
+    /// None of its copies of the index takes writes.
+    unused: bool,
+    /// It does not answer.
+    down: bool,
+}
+
+/// What a share is worth: nothing more is heard of one on a node that is gone, or that lost it or is silent with
+/// everything that it holds of the index out of use, and nothing depends on it.
+fn weigh(known: Known, holder: Holder) -> Known {
+    let has_ended = match &known {
+        Known::Report(report) => report.status.is_final(),
+        Known::Nothing | Known::Lost | Known::Excused => false,
+    };
+    let lost = known == Known::Lost;
+    let silent = known == Known::Nothing && holder.down;
+    if !has_ended && (holder.gone || (holder.unused && (lost || silent))) {
+        Known::Excused
+    } else {
+        known
+    }
+}
+
 /// The nodes where the task failed and those where it went well, once all have ended and both sides have some.
 fn sides(kind: TaskKind, shares: &[Share]) -> Option<(BTreeSet<NodeId>, BTreeSet<NodeId>)> {
     let mut failed = BTreeSet::new();
@@ -219,4 +242,53 @@ fn sides(kind: TaskKind, shares: &[Share]) -> Option<(BTreeSet<NodeId>, BTreeSet
     // A node has several shares of one task; it took the task only if it took all of them.
     well.retain(|node| !failed.contains(node));
     (!failed.is_empty() && !well.is_empty()).then_some((failed, well))
+}
+
+#[cfg(test)]
+mod tests {
+    use miroir_meili::TaskStatus;
+
+    use super::aggregate::Report;
+    use super::*;
+
+    fn report(status: TaskStatus) -> Known {
+        Known::Report(Box::new(Report {
+            status,
+            details: None,
+            error: None,
+            started_at_ms: None,
+            finished_at_ms: None,
+        }))
+    }
+
+    #[test]
+    fn a_share_is_excused_only_when_nothing_depends_on_it() {
+        let holder = |gone, unused, down| Holder { gone, unused, down };
+        let enqueued = || report(TaskStatus::Enqueued);
+        let table = [
+            (Known::Nothing, holder(false, false, true), Known::Nothing),
+            (Known::Nothing, holder(false, true, false), Known::Nothing),
+            (Known::Nothing, holder(false, true, true), Known::Excused),
+            (Known::Lost, holder(false, false, true), Known::Lost),
+            (Known::Lost, holder(false, true, false), Known::Excused),
+            (enqueued(), holder(false, true, true), enqueued()),
+            // It was removed.
+            (Known::Nothing, holder(true, true, false), Known::Excused),
+            (Known::Lost, holder(true, true, false), Known::Excused),
+            (enqueued(), holder(true, true, false), Known::Excused),
+            (
+                report(TaskStatus::Failed),
+                holder(true, true, false),
+                report(TaskStatus::Failed),
+            ),
+            (
+                report(TaskStatus::Succeeded),
+                holder(true, true, false),
+                report(TaskStatus::Succeeded),
+            ),
+        ];
+        for (at, (known, holder, expected)) in table.into_iter().enumerate() {
+            assert_eq!(weigh(known, holder), expected, "row {at}");
+        }
+    }
 }

@@ -6,13 +6,17 @@
 //!
 //! Numbers of a node's tasks only grow. A node whose newest task is older than one that it was given, or whose task
 //! of that number is about something else, has therefore lost what it held as well, also when nothing was seen of it.
+//!
+//! A loss is reported twice: at once, which puts everything on the node out of use, and again when every proxy has
+//! moved on, which has index and settings made anew. In between nobody searches the new index for the old one.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use miroir_core::cluster::{Command, NodeIndex, Outcome};
-use miroir_core::id::{Incarnation, IndexUid, NodeId};
+use miroir_core::id::{Epoch, Incarnation, IndexUid, NodeId};
 use miroir_meili::{MeiliError, NodeClient, NodeTask, NodeTaskUid, TaskStatus};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -20,16 +24,22 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use crate::cluster::Cluster;
 use crate::migration::Nodes;
+use crate::session::Barriers;
 
 /// What Meilisearch calls the task that carries settings.
 const SETTINGS: &str = "settingsUpdate";
 
 /// Looks at all nodes until cancelled, as often as their health is looked at. Leader-only.
 pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) {
+    let watch = Watch {
+        barriers: Barriers::new(ctx.cluster.clone(), ctx.sessions.clone()),
+        out_of_use: Mutex::default(),
+        ctx: &ctx,
+    };
     let mut ticks = interval(Duration::from_millis(ctx.config.nodes.health_interval_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        let looked = cancel.run_until_cancelled(look_at_all(&ctx)).await;
+        let looked = cancel.run_until_cancelled(watch.look_at_all()).await;
         if looked.is_none() {
             return;
         }
@@ -57,39 +67,109 @@ enum Verdict {
     Lost(Option<String>),
 }
 
-async fn look_at_all<C: Cluster>(ctx: &Context<C>) {
-    let nodes: Vec<NodeId> = ctx.read(|state| state.nodes.keys().copied().collect());
-    let looks = nodes.iter().map(|node| look_at(ctx, *node));
-    for (node, looked) in nodes.iter().zip(join_all(looks).await) {
-        if let Err(error) = looked {
-            // Whether a node answers is for the health look to tell; one that does not shows nothing here.
-            tracing::debug!(%node, %error, "a node does not tell of its indexes");
-        }
-    }
+/// An index on a node.
+type Place = (IndexUid, Incarnation, NodeId);
+
+struct Watch<'a, C> {
+    ctx: &'a Context<C>,
+    barriers: Barriers<C>,
+    /// Lost indexes of which nothing is in use any more, with the epoch since which it is not.
+    out_of_use: Mutex<BTreeMap<Place, Epoch>>,
 }
 
-async fn look_at<C: Cluster>(ctx: &Context<C>, node: NodeId) -> Result<(), MeiliError> {
-    let known = known_on(ctx, node);
-    let Some(client) = ctx.fleet().client(node).filter(|_| !known.is_empty()) else {
-        return Ok(());
-    };
-    let client = client.with_timeout(Duration::from_millis(ctx.config.nodes.health_timeout_ms));
-    let newest = client.newest_task_uid().await?;
-    let held = client.indexes().await?.into_iter();
-    let held: BTreeMap<String, String> = held.map(|index| (index.uid, index.created_at)).collect();
-    for one in known {
-        let created = held.get(one.uid.as_str()).map(String::as_str);
-        let verdict = match judge(&one.of_node, created, newest) {
-            Verdict::AskTask(task) => {
-                let task = client.task(NodeTaskUid(task)).await?;
-                judge_task(one.uid.as_str(), created, task.as_ref())
+impl<C: Cluster> Watch<'_, C> {
+    async fn look_at_all(&self) {
+        let nodes: Vec<NodeId> = self.ctx.read(|state| state.nodes.keys().copied().collect());
+        let looks = nodes.iter().map(|node| self.look_at(*node));
+        for (node, looked) in nodes.iter().zip(join_all(looks).await) {
+            if let Err(error) = looked {
+                // Whether a node answers is for the health look to tell; one that does not shows nothing here.
+                tracing::debug!(%node, %error, "a node does not tell of its indexes");
             }
-            Verdict::Lost(known) => confirmed(&client, &one, known, newest).await?,
-            other @ (Verdict::Fine | Verdict::Seen(_)) => other,
-        };
-        tell(ctx, node, &one, verdict).await;
+        }
     }
-    Ok(())
+
+    async fn look_at(&self, node: NodeId) -> Result<(), MeiliError> {
+        let known = known_on(self.ctx, node);
+        let Some(client) = self.ctx.fleet().client(node).filter(|_| !known.is_empty()) else {
+            return Ok(());
+        };
+        let timeout = Duration::from_millis(self.ctx.config.nodes.health_timeout_ms);
+        let client = client.with_timeout(timeout);
+        let newest = client.newest_task_uid().await?;
+        let held = client.indexes().await?.into_iter();
+        let held: BTreeMap<String, String> =
+            held.map(|index| (index.uid, index.created_at)).collect();
+        for one in known {
+            let created = held.get(one.uid.as_str()).map(String::as_str);
+            let verdict = match judge(&one.of_node, created, newest) {
+                Verdict::AskTask(task) => {
+                    let task = client.task(NodeTaskUid(task)).await?;
+                    judge_task(one.uid.as_str(), created, task.as_ref())
+                }
+                Verdict::Lost(known) => confirmed(&client, &one, known, newest).await?,
+                other @ (Verdict::Fine | Verdict::Seen(_)) => other,
+            };
+            self.tell(node, &one, verdict).await;
+        }
+        Ok(())
+    }
+
+    /// Commits what was found, unless the state has moved on since.
+    async fn tell(&self, node: NodeId, one: &Known, verdict: Verdict) {
+        let command = match verdict {
+            Verdict::Fine | Verdict::AskTask(_) => return,
+            Verdict::Seen(created_at) => seen(node, one, created_at),
+            Verdict::Lost(Some(created_at)) if self.may_lose(node, one) => {
+                tracing::error!(index = %one.uid, %node, "the node has lost the index; what it held is built anew");
+                lost(node, one, created_at)
+            }
+            Verdict::Lost(Some(_)) => return,
+            Verdict::Lost(None) => {
+                // A loss is a change of what was known. Said now, it is found at the next look.
+                let task = one.of_node.settings_task.unwrap_or_default();
+                seen(
+                    node,
+                    one,
+                    format!("lost with task {task}, before it was seen"),
+                )
+            }
+        };
+        if !known_on(self.ctx, node).contains(one) {
+            return;
+        }
+        match self.ctx.cluster.propose(command).await {
+            Ok(Outcome::Rejected(rejection)) => {
+                tracing::debug!(index = %one.uid, %node, %rejection, "a report on a node's index was refused");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(index = %one.uid, %node, %error, "a report on a node's index was not committed; looking again");
+            }
+        }
+    }
+
+    /// Whether a loss may be reported now: at once while something is in use there, and then only when no proxy
+    /// takes it to be in use any more. A new leader counts from when it first finds nothing in use.
+    fn may_lose(&self, node: NodeId, one: &Known) -> bool {
+        let place = (one.uid.clone(), one.incarnation, node);
+        let mut out_of_use = self
+            .out_of_use
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.ctx.read(|state| {
+            if state.uses_index_on(&one.uid, node) {
+                out_of_use.remove(&place);
+                return true;
+            }
+            let since = *out_of_use.entry(place.clone()).or_insert(state.epoch);
+            let passed = self.barriers.reads_have_passed(state, since);
+            if passed {
+                out_of_use.remove(&place);
+            }
+            passed
+        })
+    }
 }
 
 /// What the state knows of the indexes on a node, those of which nothing is to be expected left out.
@@ -159,40 +239,6 @@ async fn confirmed(
         Verdict::Lost(_) => Verdict::Lost(known),
         Verdict::Fine | Verdict::AskTask(_) | Verdict::Seen(_) => Verdict::Fine,
     })
-}
-
-/// Commits what was found, unless the state has moved on since.
-async fn tell<C: Cluster>(ctx: &Context<C>, node: NodeId, one: &Known, verdict: Verdict) {
-    let commands = match verdict {
-        Verdict::Fine | Verdict::AskTask(_) => return,
-        Verdict::Seen(created_at) => vec![seen(node, one, created_at)],
-        Verdict::Lost(Some(created_at)) => vec![lost(node, one, created_at)],
-        Verdict::Lost(None) => {
-            // A loss is a change of what was known; so that is said first.
-            let task = one.of_node.settings_task.unwrap_or_default();
-            let never = format!("lost with task {task}, before it was seen");
-            vec![seen(node, one, never.clone()), lost(node, one, never)]
-        }
-    };
-    if !known_on(ctx, node).contains(one) {
-        return;
-    }
-    for command in commands {
-        if matches!(command, Command::IndexLost { .. }) {
-            tracing::error!(index = %one.uid, %node, "the node has lost the index; its copies are out of use and built anew");
-        }
-        match ctx.cluster.propose(command).await {
-            Ok(Outcome::Rejected(rejection)) => {
-                tracing::debug!(index = %one.uid, %node, %rejection, "a report on a node's index was refused");
-                return;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(index = %one.uid, %node, %error, "a report on a node's index was not committed; looking again");
-                return;
-            }
-        }
-    }
 }
 
 fn seen(node: NodeId, one: &Known, created_at: String) -> Command {

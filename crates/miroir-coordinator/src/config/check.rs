@@ -27,6 +27,11 @@ impl Config {
         if self.api_addr == self.raft_addr && self.api_addr.port() != 0 {
             return invalid("raft_addr", "must not be the same as `api_addr`");
         }
+        for (field, addr) in [("api_addr", self.api_addr), ("raft_addr", self.raft_addr)] {
+            if self.http_addr == addr && addr.port() != 0 {
+                return invalid("http_addr", &format!("must not be the same as `{field}`"));
+            }
+        }
         if self.peers.is_empty() {
             return invalid("peers", "must list all coordinators, this one included");
         }
@@ -37,7 +42,9 @@ impl Config {
                 let rule = format!("names the id {} twice, or it is 0", peer.id);
                 return invalid("peers", &rule);
             }
-            for (field, url) in [("api_url", &peer.api_url), ("raft_url", &peer.raft_url)] {
+            let given = [("api_url", &peer.api_url), ("raft_url", &peer.raft_url)];
+            let optional = peer.http_url.iter().map(|url| ("http_url", url));
+            for (field, url) in given.into_iter().chain(optional) {
                 let field = format!("peers.{field}");
                 if let Err(error) = http_origin(url) {
                     return invalid(&field, &format!("of coordinator {}: {error}", peer.id));

@@ -7,6 +7,7 @@ mod dry_run;
 mod init;
 pub(crate) mod places;
 mod progress;
+mod verify;
 pub(crate) mod views;
 mod watch;
 pub(crate) mod work;
@@ -190,6 +191,16 @@ impl Admin for AdminService {
             self.ctx.clone(),
             operation,
         ))))
+    }
+
+    type VerifyIndexStream = verify::Verdicts;
+
+    async fn verify_index(
+        &self,
+        request: Request<v1::VerifyIndexRequest>,
+    ) -> Result<Response<verify::Verdicts>, Status> {
+        change::leading(&self.ctx)?;
+        verify::verify_index(&self.ctx, request.into_inner()).map(Response::new)
     }
 
     async fn list_coordinators(

@@ -44,6 +44,20 @@ impl CheckToken {
             expected: bearer(token)?,
         })
     }
+
+    /// Looks at the value of an `authorization` header.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, saying what is wrong.
+    pub fn admits(&self, given: Option<&[u8]>) -> Result<(), Status> {
+        match given {
+            Some(given) if equal(given, self.expected.as_bytes()) => Ok(()),
+            Some(_) => Err(Status::unauthenticated("the cluster token is wrong")),
+            None => Err(Status::unauthenticated(
+                "the cluster token is missing; send it as `authorization: Bearer TOKEN`",
+            )),
+        }
+    }
 }
 
 impl AttachToken {
@@ -60,13 +74,9 @@ impl AttachToken {
 
 impl Interceptor for CheckToken {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        match request.metadata().get(HEADER) {
-            Some(given) if equal(given.as_bytes(), self.expected.as_bytes()) => Ok(request),
-            Some(_) => Err(Status::unauthenticated("the cluster token is wrong")),
-            None => Err(Status::unauthenticated(
-                "the cluster token is missing; send it as `authorization: Bearer TOKEN`",
-            )),
-        }
+        let given = request.metadata().get(HEADER);
+        self.admits(given.map(MetadataValue::as_bytes))?;
+        Ok(request)
     }
 }
 

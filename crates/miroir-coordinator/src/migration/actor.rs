@@ -35,6 +35,9 @@ pub enum MoveError {
     /// A node is not in the cluster.
     #[error("node {0} is not in the cluster")]
     NoNode(NodeId),
+    /// A node has lost the index; it gets it anew when nothing of it is in use any more.
+    #[error("node {0} has lost the index")]
+    IndexGone(NodeId),
     /// No copy in sync is left to copy from.
     #[error("no copy of the shard is in sync to copy from")]
     NoSource,
@@ -69,6 +72,7 @@ impl MoveError {
             | Self::Node { .. }
             | Self::NoNode(_)
             | Self::NoSource
+            | Self::IndexGone(_)
             | Self::NotCleared { .. }
             | Self::NoId(_)
             | Self::Propose(_)
@@ -85,6 +89,7 @@ impl MoveError {
             | Self::MovedOn
             | Self::NoNode(_)
             | Self::NoSource
+            | Self::IndexGone(_)
             | Self::NotCleared { .. }
             | Self::NoId(_)
             | Self::Propose(_)
@@ -200,8 +205,10 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             Ok(other) => {
                 info!(migration = %self.id, %event, ?other, "not advanced");
                 if self.is_current(record) {
-                    // Refused where it stands: the same again at once would be refused as well.
-                    tokio::time::sleep(REFUSED_PAUSE).await;
+                    // Refused where it stands: the same again at once would be refused as well, and every try is
+                    // an entry of the log. Behind a fence clients wait.
+                    let pauses = if record.phase.holds_writes() { 1 } else { 10 };
+                    tokio::time::sleep(REFUSED_PAUSE * pauses).await;
                 }
             }
             Err(error) => {
@@ -388,7 +395,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             if !self.barrier_passed(record).await? {
                 return Ok(Event::FenceOverrun);
             }
-            super::failpoint::enter(record.phase).await;
+            super::failpoint::enter_of(record.phase, record.index.as_str()).await;
             self.ensure_source(record).await?;
             if !deletes(record.phase) {
                 self.settle(record).await?;

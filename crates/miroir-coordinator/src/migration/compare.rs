@@ -14,10 +14,10 @@ use crate::migration::actor::Actor;
 
 /// Looks at documents that differ, while clients write to both copies, before they are called different. Both
 /// copies get the same writes in the same order, so what differs only because one is ahead becomes equal.
-const LOOKS: u32 = 60;
+const LOOKS: u32 = 30;
 
 /// The last of them, through which a document that differs must not change to be called different.
-const STILL: usize = 20;
+const STILL: usize = 10;
 
 /// Between two looks.
 const BETWEEN: Duration = Duration::from_millis(50);

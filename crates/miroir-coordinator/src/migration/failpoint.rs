@@ -2,7 +2,7 @@
 
 use miroir_core::migration::Phase;
 
-/// Stops where a test asked for it, after the phase's barrier and before its work.
+/// Stops where a test asked for it, whatever the index.
 /// The points are called `migration-<phase>`, such as `migration-Copying`.
 #[cfg(feature = "failpoints")]
 pub async fn enter(phase: Phase) {
@@ -12,6 +12,20 @@ pub async fn enter(phase: Phase) {
     debug_assert!(waited.is_ok(), "a failpoint panicked");
 }
 
+/// Stops after the barrier of a phase and before its work, where a test asked for it: of all indexes, or of this one by
+/// `migration-<phase>-<index>`.
+#[cfg(feature = "failpoints")]
+pub async fn enter_of(phase: Phase, index: &str) {
+    enter(phase).await;
+    let name = format!("migration-{phase}-{index}");
+    let waited = tokio::task::spawn_blocking(move || fail::eval(&name, |_| ())).await;
+    debug_assert!(waited.is_ok(), "a failpoint panicked");
+}
+
 /// Does nothing.
 #[cfg(not(feature = "failpoints"))]
 pub async fn enter(_: Phase) {}
+
+/// Does nothing.
+#[cfg(not(feature = "failpoints"))]
+pub async fn enter_of(_: Phase, _: &str) {}

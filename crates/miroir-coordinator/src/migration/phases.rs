@@ -63,11 +63,26 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
                 .await?;
         }
         if !self.unless_moved_on(record, c.has_index()).await? {
-            warn!(migration = %self.id, node = %c.node, "the target lost the index that it had enqueued");
-            return Ok(Event::TargetLost);
+            return self.lost_index(record);
         }
         self.clear(record, &c).await?;
         Ok(Event::TargetClean)
+    }
+
+    /// The target does not have the index that it had enqueued. Where it is known that it had it, it was wiped, and
+    /// whoever watches for that puts everything on it out of use first.
+    fn lost_index(&self, record: &Record) -> Result<Event, MoveError> {
+        let node = record.target;
+        let was_seen = self.mover.cluster.read(|state| {
+            let index = state.indexes.get(&record.index);
+            let known = index.and_then(|index| index.nodes.get(&node));
+            known.is_some_and(|known| known.created_at.is_some())
+        });
+        if was_seen {
+            return Err(MoveError::IndexGone(node));
+        }
+        warn!(migration = %self.id, %node, "the target lost the index that it had enqueued");
+        Ok(Event::TargetLost)
     }
 
     /// Whether the deletion of an earlier copy on the target was given up because its node did not answer.
@@ -159,8 +174,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             self.copy_pending(record, (&a, &c)).await?;
             // A target that does not answer is noticed here, where nobody waits for it.
             if !self.unless_moved_on(record, c.has_index()).await? {
-                warn!(migration = %self.id, node = %c.node, "the target lost what was copied to it");
-                return Ok(Event::TargetLost);
+                return self.lost_index(record);
             }
             if few && queue_is_short {
                 return Ok(Event::CaughtUp);

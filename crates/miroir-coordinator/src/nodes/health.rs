@@ -57,7 +57,7 @@ pub struct NodeHealth {
     /// Why the last look failed; empty when it did not.
     pub last_error: String,
     /// Failed looks in a row.
-    misses: u32,
+    pub(crate) misses: u32,
 }
 
 /// What one look at a node showed.

@@ -50,25 +50,27 @@ impl Cluster {
         let mut bound = Vec::new();
         let mut peers = Vec::new();
         for id in 1..=count {
-            let (api, raft) = (bind().await, bind().await);
+            let (api, raft, http) = (bind().await, bind().await, bind().await);
             let url = |listener: &TcpListener| {
                 format!("http://{}", listener.local_addr().expect("bound"))
             };
             peers.push(format!(
-                "{{ id = {id}, api_url = \"{}\", raft_url = \"{}\" }}",
+                "{{ id = {id}, api_url = \"{}\", raft_url = \"{}\", http_url = \"{}\" }}",
                 url(&api),
-                url(&raft)
+                url(&raft),
+                url(&http)
             ));
-            bound.push((id, Listeners { api, raft }));
+            bound.push((id, Listeners { api, raft, http }));
         }
         let mut coordinators = Vec::new();
         for (id, listeners) in bound {
             let text = format!(
                 "id = {id}\ncluster_token = \"{TOKEN}\"\nnode_master_key = \"{KEY}\"\n\
-                 data_dir = \"{}\"\napi_addr = \"{}\"\nraft_addr = \"{}\"\npeers = [{}]\n{extra}\n",
+                 data_dir = \"{}\"\napi_addr = \"{}\"\nraft_addr = \"{}\"\nhttp_addr = \"{}\"\npeers = [{}]\n{extra}\n",
                 data.path().join(id.to_string()).display(),
                 listeners.api.local_addr().expect("bound"),
                 listeners.raft.local_addr().expect("bound"),
+                listeners.http.local_addr().expect("bound"),
                 peers.join(", "),
             );
             let config = Config::parse("test", &text, []).expect("a valid configuration");
@@ -175,6 +177,7 @@ impl Cluster {
         let listeners = Listeners {
             api: again(one.config.api_addr).await,
             raft: again(one.config.raft_addr).await,
+            http: again(one.config.http_addr).await,
         };
         *one = Coordinator::start(one.config.clone(), listeners);
     }
@@ -194,6 +197,11 @@ impl Coordinator {
     /// Its API, as an URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.config.api_addr)
+    }
+
+    /// A place of its plain HTTP, as an URL.
+    pub fn http_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.config.http_addr)
     }
 
     /// A connection to it without a token.

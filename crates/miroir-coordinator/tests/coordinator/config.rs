@@ -112,6 +112,20 @@ fn what_is_wrong_is_named_with_its_place() {
             &["raft_url", "twice"],
         ),
         (
+            with("api_addr = \"127.0.0.1:1\"\nhttp_addr = \"127.0.0.1:1\""),
+            &["`http_addr`", "`api_addr`"],
+        ),
+        (
+            parse(
+                &GOOD.replace(
+                    "http://b:7720\"",
+                    "http://b:7720\", http_url = \"http://a:7710\"",
+                ),
+                &[],
+            ),
+            &["http_url", "twice"],
+        ),
+        (
             parse(&GOOD.replace("http://b:7720", "ftp://b"), &[]),
             &["raft_url", "only http"],
         ),

@@ -269,7 +269,8 @@ pub enum Command {
         /// The node's `createdAt`.
         created_at: String,
     },
-    /// Reports that a node has lost an index that it held: it is gone, or was created anew.
+    /// Reports that a node has lost an index that it held: it is gone, or was created anew. Once to put its copies out
+    /// of use, and once more when every proxy has moved on, to have them made anew.
     IndexLost {
         /// The index.
         uid: IndexUid,

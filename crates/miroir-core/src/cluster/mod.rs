@@ -93,6 +93,26 @@ impl ClusterState {
             .filter(move |node| node.group == group && node.admission == Admission::Active)
     }
 
+    /// The state without its tasks, which are most of it: for whoever has to think about the rest for long.
+    #[must_use]
+    pub fn without_tasks(&self) -> Self {
+        Self {
+            cluster_id: self.cluster_id.clone(),
+            policy: self.policy.clone(),
+            epoch: self.epoch,
+            nodes: self.nodes.clone(),
+            groups: self.groups.clone(),
+            proxies: self.proxies.clone(),
+            indexes: self.indexes.clone(),
+            departed: self.departed.clone(),
+            hold: self.hold.clone(),
+            operations: self.operations.clone(),
+            migrations: self.migrations.clone(),
+            tasks: TaskRegistry::default(),
+            next: self.next.clone(),
+        }
+    }
+
     /// Whether an operator has a migration wait, by itself or with its whole operation.
     #[must_use]
     pub fn is_paused(&self, record: &migration::Record) -> bool {

@@ -113,7 +113,7 @@ pub(super) fn as_move(index: &Index, group: GroupId, change: Change) -> Option<P
 
 /// The copy that documents are taken from: the one that goes, else one of the group, else any. Where there are
 /// several they take turns, so that no node is read for every shard.
-pub(super) fn source_of(
+fn source_of(
     shard: &ShardPlacement,
     id: ShardId,
     preferred: Option<NodeId>,
@@ -126,14 +126,14 @@ pub(super) fn source_of(
     }
 }
 
-/// A copy to take documents from that is not on a node.
-pub(super) fn other_source(
+/// A copy to take documents from, on a node that may be used.
+pub(super) fn source_among(
     shard: &ShardPlacement,
     id: ShardId,
-    avoided: NodeId,
+    may_be_used: impl Fn(NodeId) -> bool,
     group: GroupId,
 ) -> Option<NodeId> {
-    let usable = shard.readable().filter(|r| r.node != avoided);
+    let usable = shard.readable().filter(|r| may_be_used(r.node));
     turn(usable.collect(), id, group)
 }
 

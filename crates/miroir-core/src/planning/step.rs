@@ -8,7 +8,7 @@ use crate::placement::Change;
 
 use super::drain::is_empty;
 use super::group::{another_is_searched, not_in_sync, only_read_in};
-use super::moves::{Goal, as_move, changes_of, other_source};
+use super::moves::{Goal, as_move, changes_of, source_among};
 
 /// Moves of one plan: it must fit into one command of the log. The rest is planned when these are done.
 pub const MOVES_MAX: usize = 512;
@@ -26,24 +26,37 @@ pub enum Step {
     Wait,
 }
 
+/// Whether [`next_step`] may have something to say: cheap to ask, while the step itself takes the whole placement.
+#[must_use]
+pub fn is_due(state: &ClusterState) -> bool {
+    let mut waiting = waiting(state);
+    waiting
+        .next()
+        .is_some_and(|first| !has_moves_under_way(state, first))
+}
+
+fn waiting(state: &ClusterState) -> impl Iterator<Item = &Operation> {
+    state.operations.values().filter(|o| {
+        matches!(o.state, OperationState::Accepted | OperationState::Running)
+            && !o.paused
+            && !o.kind.is_planned_once()
+    })
+}
+
+fn has_moves_under_way(state: &ClusterState, operation: &Operation) -> bool {
+    operation.migrations.iter().any(|id| {
+        let record = state.migrations.get(id);
+        record.is_some_and(|record| !record.phase.is_final())
+    })
+}
+
 /// The oldest operation that is not paused and whose moves are done, with what it needs next. Operations take
 /// turns: those after one with moves under way wait. One that nobody can help now lets the next go first.
 #[must_use]
 pub fn next_step(state: &ClusterState) -> Option<(OperationId, Step)> {
-    let under_way = |id| {
-        state
-            .migrations
-            .get(id)
-            .is_some_and(|record| !record.phase.is_final())
-    };
-    let waiting = state.operations.values().filter(|o| {
-        matches!(o.state, OperationState::Accepted | OperationState::Running)
-            && !o.paused
-            && !o.kind.is_planned_once()
-    });
     let mut stuck = None;
-    for operation in waiting {
-        if operation.migrations.iter().any(under_way) {
+    for operation in waiting(state) {
+        if has_moves_under_way(state, operation) {
             return None;
         }
         match step_of(state, operation) {
@@ -76,13 +89,7 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
                 settle(state, operation, &[group], |_| true, |_| true)
             })
         }
-        OperationKind::AddGroup { group } => {
-            match settle(state, operation, &[*group], |_| true, |_| true) {
-                // A shard that is given up, or stale, or moved by another operation keeps it from being searched.
-                Step::Complete if not_in_sync(state, *group).is_some() => Step::Wait,
-                step => step,
-            }
-        }
+        OperationKind::AddGroup { group } => add_group(state, operation, *group),
         OperationKind::DrainNode { node } => drain(state, operation, *node),
         OperationKind::RemoveNode { node, group, .. } => {
             if state.nodes.contains_key(node) {
@@ -93,17 +100,7 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
                 settle(state, operation, &[*group], |_| true, missing)
             }
         }
-        OperationKind::RemoveGroup { group } => match state.groups.get(group) {
-            // What the others have lost since is repaired from it first.
-            Some(group)
-                if !another_is_searched(state, group.id)
-                    || only_read_in(state, group.id).is_some() =>
-            {
-                Step::Wait
-            }
-            Some(group) => Step::CompleteAfterReads(group.state_epoch),
-            None => Step::Complete,
-        },
+        OperationKind::RemoveGroup { group } => remove_group(state, *group),
         OperationKind::ChangeReplicationFactor {
             uid, incarnation, ..
         } => {
@@ -116,6 +113,27 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
         }
         OperationKind::ReplaceLost { node } => replace(state, operation, *node),
         OperationKind::MoveShard | OperationKind::Repair => Step::Wait,
+    }
+}
+
+/// A shard that is given up, or stale, or moved by another operation keeps the group from being searched.
+fn add_group(state: &ClusterState, operation: &Operation, group: GroupId) -> Step {
+    let step = settle(state, operation, &[group], |_| true, |_| true);
+    if step == Step::Complete && not_in_sync(state, group).is_some() {
+        return Step::Wait;
+    }
+    step
+}
+
+/// What the other groups have lost since is repaired from this one before it goes.
+fn remove_group(state: &ClusterState, group: GroupId) -> Step {
+    let Some(known) = state.groups.get(&group) else {
+        return Step::Complete;
+    };
+    if another_is_searched(state, group) && only_read_in(state, group).is_none() {
+        Step::CompleteAfterReads(known.state_epoch)
+    } else {
+        Step::Wait
     }
 }
 
@@ -224,6 +242,6 @@ fn from_elsewhere(state: &ClusterState, lost: NodeId, one: PlannedMove) -> Optio
         return Some(one);
     }
     let shard = state.indexes.get(&one.uid)?.shard(one.shard)?;
-    let source = other_source(shard, one.shard, lost, one.group)?;
+    let source = source_among(shard, one.shard, |node| node != lost, one.group)?;
     Some(PlannedMove { source, ..one })
 }

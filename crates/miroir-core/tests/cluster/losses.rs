@@ -3,7 +3,7 @@
 use miroir_core::cluster::{Command, Outcome, Rejection, ReplicaState};
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::migration::{Event, Phase};
-use miroir_core::planning::{assign_writers, plan_repair};
+use miroir_core::planning::{assign_writers, plan_repair, plan_repair_among};
 use miroir_core::routing::RoutingTable;
 
 use crate::support;
@@ -60,6 +60,31 @@ fn a_missed_write_makes_a_copy_stale_in_the_command_that_acknowledges_it() {
     log.advance(id, Event::ReadsMoved);
     assert_eq!(log.state.migrations[&id].phase, Phase::Done);
     assert_eq!(state_of(&log, copies[1]), Some(ReplicaState::InSync));
+}
+
+/// A stale copy on a node that is down does not keep another of the same shard from being repaired, nor does a source
+/// that is down.
+#[test]
+fn what_can_be_repaired_is_repaired_beside_what_cannot() {
+    let mut log = Log::with_books(5, 4, 4);
+    let shard = ShardId(2);
+    let placed = &log.index("books").shard(shard).expect("there").replicas;
+    let copies: Vec<NodeId> = placed.iter().map(|r| r.node).collect();
+    let missed = vec![(shard, copies[0]), (shard, copies[1])];
+    register(&mut log, support::WRITER, missed).expect("two copies are left");
+    for down in [
+        [copies[0], copies[2]],
+        [copies[1], copies[2]],
+        [copies[0], copies[3]],
+    ] {
+        let moves = plan_repair_among(&log.state, |node| !down.contains(&node));
+        assert_eq!(moves.len(), 1, "{down:?}");
+        for end in [moves[0].source, moves[0].target] {
+            assert!(!down.contains(&end), "{down:?}: {moves:?}");
+        }
+    }
+    let all_stale_down = plan_repair_among(&log.state, |node| !copies[..2].contains(&node));
+    assert_eq!(all_stale_down, []);
 }
 
 #[test]
@@ -237,4 +262,54 @@ fn a_proxy_that_leaves_in_order_leaves_no_doubt() {
             .iter()
             .all(|shard| shard.readable().count() == 2)
     );
+}
+
+/// A proxy that still takes a lost copy to be in sync must not find a new, empty index in its place.
+#[test]
+fn a_wiped_node_gets_its_index_anew_only_when_nothing_of_it_is_in_use() {
+    let mut log = Log::with_books(2, 4, 2);
+    let (uid, incarnation) = (
+        log.index("books").uid.clone(),
+        log.index("books").incarnation,
+    );
+    let node = *log
+        .index("books")
+        .nodes
+        .keys()
+        .next()
+        .expect("it is on two");
+    let created_at = "then".to_owned();
+    let lost = Command::IndexLost {
+        uid: uid.clone(),
+        incarnation,
+        node,
+        created_at: created_at.clone(),
+    };
+    log.apply(&lost);
+    let readable = |log: &Log| {
+        let shards = log.index("books").placement.iter();
+        shards
+            .flat_map(|s| s.readable())
+            .filter(|r| r.node == node)
+            .count()
+    };
+    assert_eq!(readable(&log), 4, "nothing was seen that could be lost");
+    log.apply(&Command::IndexSeen {
+        uid: uid.clone(),
+        incarnation,
+        node,
+        created_at: created_at.clone(),
+    });
+    log.apply(&lost);
+    assert_eq!(readable(&log), 0);
+    assert!(!log.state.uses_index_on(&uid, node));
+    let known = |log: &Log| log.index("books").nodes[&node].created_at.clone();
+    assert_eq!(known(&log), Some(created_at), "nothing is made anew yet");
+    log.apply(&lost);
+    assert_eq!(known(&log), None);
+    assert_eq!(log.index("books").nodes[&node].settings_version, 0);
+    // A report on what is not known any more changes nothing.
+    let before = log.state.clone();
+    log.apply(&lost);
+    assert_eq!(log.state.indexes, before.indexes);
 }

@@ -1,7 +1,12 @@
 //! The replicated state under commands, told in stories.
 
+mod control;
+mod groups;
+mod kept;
 mod losses;
 mod moves;
+mod operations;
+mod refusals;
 mod state;
 mod support;
 mod walk;

@@ -2,11 +2,13 @@
 
 use miroir_core::cluster::{
     ClusterState, Command, Index, NewIndex, NewTask, NodeSpec, Outcome, Policy, Rejection,
-    TaskKind, TaskPart, Write,
+    ReplicaState, TaskKind, TaskPart, Write,
 };
-use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, ProxyId, ShardId, TaskUid};
+use miroir_core::id::{
+    GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
+};
 use miroir_core::migration::{Event, Phase};
-use miroir_core::planning::plan_operation;
+use miroir_core::planning::{plan_operation, plan_repair};
 use serde_json::json;
 
 /// The proxy that writes every index.
@@ -231,4 +233,81 @@ pub fn register(
         panic!("{outcome:?}")
     };
     results.remove(0)
+}
+
+/// Applies a command that has to be refused, and checks that it changed nothing.
+pub fn refused(log: &mut Log, command: &Command) -> Rejection {
+    let before = log.state.clone();
+    let outcome = log.apply(command);
+    let Outcome::Rejected(rejection) = outcome else {
+        panic!("{command:?} answered {outcome:?}")
+    };
+    assert_eq!(log.state, before, "{command:?} changed the state");
+    rejection
+}
+
+/// Applies a command that begins an operation.
+pub fn accepted(log: &mut Log, command: &Command) -> OperationId {
+    let outcome = log.apply(command);
+    let Outcome::Accepted(operation) = outcome else {
+        panic!("{command:?} answered {outcome:?}")
+    };
+    operation
+}
+
+/// A change of how many copies `books` has.
+pub fn copies(replication_factor: u8) -> Command {
+    Command::ChangeReplicationFactor {
+        uid: uid("books"),
+        replication_factor,
+    }
+}
+
+impl Log {
+    /// Has actors and planner do everything there is to do, without trouble.
+    pub fn finish_everything(&mut self) {
+        self.plan_everything();
+        while let Some(id) = self.first_unfinished() {
+            let event = crate::walk::forward(self.state.migrations[&id].phase);
+            self.advance(id, event.expect("not finished"));
+            self.plan_everything();
+        }
+    }
+
+    /// Plans the repairs there are and answers the first of their migrations.
+    pub fn plan_repairs(&mut self) -> MigrationId {
+        let planned = self.apply(&Command::Plan {
+            operation: None,
+            moves: plan_repair(&self.state),
+        });
+        let Outcome::Planned { migrations, .. } = planned else {
+            panic!("{planned:?}")
+        };
+        migrations[0]
+    }
+
+    /// A node that held `books` says that it knows nothing of it.
+    pub fn forgets(&mut self, node: NodeId) {
+        let incarnation = self.index("books").incarnation;
+        let created_at = "then".to_owned();
+        self.apply(&Command::IndexSeen {
+            uid: uid("books"),
+            incarnation,
+            node,
+            created_at: created_at.clone(),
+        });
+        let lost = self.apply(&Command::IndexLost {
+            uid: uid("books"),
+            incarnation,
+            node,
+            created_at,
+        });
+        assert_eq!(lost, Outcome::Done);
+    }
+
+    /// The state of the copy of a shard on a node.
+    pub fn copy(&self, shard: ShardId, node: NodeId) -> Option<ReplicaState> {
+        let placement = self.index("books").shard(shard)?;
+        placement.on(node).map(|copy| copy.state)
+    }
 }

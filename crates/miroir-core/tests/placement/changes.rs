@@ -58,7 +58,7 @@ fn none() -> BTreeSet<(usize, NodeId)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn any_placement_becomes_balanced_and_settles(

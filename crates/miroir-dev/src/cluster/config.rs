@@ -14,6 +14,7 @@ struct Coordinator {
     data_dir: PathBuf,
     api_addr: String,
     raft_addr: String,
+    http_addr: String,
     cluster_token_file: PathBuf,
     node_master_key_file: PathBuf,
     peers: Vec<Peer>,
@@ -24,6 +25,7 @@ struct Peer {
     id: u16,
     api_url: String,
     raft_url: String,
+    http_url: String,
 }
 
 /// Writes a coordinator's file; answers where it is.
@@ -33,6 +35,7 @@ pub(super) fn coordinator(layout: &Layout, n: u16) -> anyhow::Result<PathBuf> {
         id,
         api_url: format!("http://{}", layout.addr(&format!("coordinator-{id}"))),
         raft_url: format!("http://{}", layout.addr(&format!("coordinator-{id}-raft"))),
+        http_url: format!("http://{}", layout.addr(&format!("coordinator-{id}-http"))),
     };
     let config = Coordinator {
         id: n,
@@ -40,6 +43,7 @@ pub(super) fn coordinator(layout: &Layout, n: u16) -> anyhow::Result<PathBuf> {
         data_dir: layout.home(role).join("data"),
         api_addr: layout.addr(&role.to_string()).to_string(),
         raft_addr: layout.addr(&format!("{role}-raft")).to_string(),
+        http_addr: layout.addr(&format!("{role}-http")).to_string(),
         cluster_token_file: layout.data_dir.join("cluster.token"),
         node_master_key_file: layout.data_dir.join("master.key"),
         peers: (1..=layout.options.coordinators).map(peer).collect(),

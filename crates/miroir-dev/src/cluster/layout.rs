@@ -1,17 +1,15 @@
 //! Which process listens where and keeps its files where; written down, so that a second start finds it again.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Places, Port, Role};
+use super::{Places, Port, Role, secret};
 
 /// Which ports to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,17 +124,40 @@ impl Layout {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let layout = Self {
+        let mut layout = Self {
             options,
             data_dir,
             saved,
             held,
         };
         layout.check_same_size()?;
+        layout.add_missing_ports()?;
         layout.save()?;
-        layout.secret("cluster.token", None)?;
-        layout.secret("master.key", layout.options.master_key.as_deref())?;
+        secret::ensure(&layout.data_dir.join("cluster.token"), None)?;
+        let given = layout.options.master_key.as_deref();
+        secret::ensure(&layout.data_dir.join("master.key"), given)?;
         Ok(layout)
+    }
+
+    /// Gives a port to everything that listens now and did not when the layout was made.
+    fn add_missing_ports(&mut self) -> anyhow::Result<()> {
+        for name in names(&self.options) {
+            if !self.saved.ports.contains_key(&name) && !name.starts_with("node-") {
+                let port = self.next_port()?;
+                self.saved.ports.insert(name, port);
+            }
+        }
+        Ok(())
+    }
+
+    fn next_port(&mut self) -> anyhow::Result<u16> {
+        match self.options.ports {
+            Ports::From(_) => {
+                let highest = self.saved.ports.values().max().copied().unwrap_or(7700);
+                highest.checked_add(1).context("no port is left")
+            }
+            Ports::Free => take_port(&mut self.held),
+        }
     }
 
     fn check_same_size(&self) -> anyhow::Result<()> {
@@ -239,10 +260,7 @@ impl Layout {
     pub fn add_node(&mut self, group: u32) -> anyhow::Result<u16> {
         self.saved.node_groups.push(group);
         let node = self.nodes();
-        let port = match self.options.ports {
-            Ports::From(_) => self.saved.ports.values().max().copied().unwrap_or(7700) + 1,
-            Ports::Free => take_port(&mut self.held)?,
-        };
+        let port = self.next_port()?;
         self.saved.ports.insert(format!("node-{node}"), port);
         self.save()?;
         Ok(node)
@@ -288,6 +306,14 @@ impl Layout {
             .collect()
     }
 
+    /// Where the coordinators' administration over plain HTTP listens.
+    #[must_use]
+    pub fn admin_urls(&self) -> Vec<String> {
+        (1..=self.options.coordinators)
+            .map(|n| format!("http://{}", self.addr(&format!("coordinator-{n}-http"))))
+            .collect()
+    }
+
     /// Where a process logs.
     #[must_use]
     pub fn log_file(&self, role: Role) -> PathBuf {
@@ -305,7 +331,7 @@ impl Layout {
     /// # Errors
     /// When its file cannot be read.
     pub fn cluster_token(&self) -> anyhow::Result<String> {
-        read_secret(&self.data_dir.join("cluster.token"))
+        secret::read(&self.data_dir.join("cluster.token"))
     }
 
     /// The master key of nodes and proxies.
@@ -313,7 +339,7 @@ impl Layout {
     /// # Errors
     /// When its file cannot be read.
     pub fn master_key(&self) -> anyhow::Result<String> {
-        read_secret(&self.data_dir.join("master.key"))
+        secret::read(&self.data_dir.join("master.key"))
     }
 
     /// Lines that tell where everything listens.
@@ -325,6 +351,9 @@ impl Layout {
         }
         for (n, url) in self.coordinator_urls().iter().enumerate() {
             lines.push(format!("coordinator-{}  {url}", n + 1));
+        }
+        for (n, url) in self.admin_urls().iter().enumerate() {
+            lines.push(format!("coordinator-{}-http  {url}", n + 1));
         }
         for node in 1..=self.nodes() {
             lines.push(format!(
@@ -344,37 +373,6 @@ impl Layout {
         ));
         lines
     }
-
-    /// Makes sure that a secret exists: the one given, the one kept, or a new one.
-    fn secret(&self, name: &str, given: Option<&str>) -> anyhow::Result<()> {
-        let path = self.data_dir.join(name);
-        match (given, read_secret(&path)) {
-            (None, Ok(_)) => Ok(()),
-            (Some(given), Ok(kept)) if given == kept => Ok(()),
-            (Some(_), Ok(_)) => bail!("{} holds another key than the one given", path.display()),
-            (given, Err(_)) => {
-                let fresh = given.map_or_else(
-                    || uuid::Uuid::new_v4().simple().to_string(),
-                    ToOwned::to_owned,
-                );
-                let mut options = std::fs::OpenOptions::new();
-                let mut file = options
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)
-                    .with_context(|| format!("cannot create {}", path.display()))?;
-                file.write_all(fresh.as_bytes())?;
-                Ok(())
-            }
-        }
-    }
-}
-
-fn read_secret(path: &Path) -> anyhow::Result<String> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.trim().to_owned())
 }
 
 /// Names of everything that listens.
@@ -383,7 +381,9 @@ fn names(options: &Options) -> Vec<String> {
     let api = (1..=options.coordinators).map(|n| format!("coordinator-{n}"));
     let raft = (1..=options.coordinators).map(|n| format!("coordinator-{n}-raft"));
     let nodes = (1..=options.nodes).map(|n| format!("node-{n}"));
-    proxies.chain(api).chain(raft).chain(nodes).collect()
+    let http = (1..=options.coordinators).map(|n| format!("coordinator-{n}-http"));
+    let all = proxies.chain(api).chain(raft).chain(nodes);
+    all.chain(http).collect()
 }
 
 fn new_layout(options: &Options, held: &mut Vec<Arc<Port>>) -> anyhow::Result<Saved> {

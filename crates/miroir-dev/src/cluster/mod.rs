@@ -5,6 +5,7 @@ mod layout;
 mod places;
 mod ports;
 mod process;
+mod secret;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -108,7 +108,7 @@ impl Sequencer {
             .indexes
             .get(&self.index)
             .filter(|route| route.incarnation == self.incarnation);
-        // Copies that readers do not use are compared before they are.
+        // Copies that are being built are compared before readers use them.
         let differ =
             op.copies_differ(|shard, node| is_in_use(route.map(AsRef::as_ref), shard, node));
         let answer = match result {
@@ -311,13 +311,16 @@ fn passed_on(refusal: &Refusal) -> WriteError {
     }
 }
 
-/// Whether readers may use the copy, as far as is known.
+/// Whether readers may use the copy, now or soon, as far as is known.
+///
+/// A mirror counts: its comparison may be over before the write arrived, and the table that has it read may be on its
+/// way to this proxy.
 fn is_in_use(route: Option<&IndexRoute>, shard: ShardId, node: NodeId) -> bool {
     let Some(shard) = route.and_then(|route| route.shard(shard)) else {
         return true;
     };
     let mut copies = shard.replicas.iter();
-    copies.any(|copy| copy.node == node && copy.state.is_readable())
+    copies.any(|copy| copy.node == node && copy.state.takes_writes())
 }
 
 pub(super) fn now_ms() -> u64 {

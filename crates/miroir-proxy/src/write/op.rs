@@ -180,7 +180,7 @@ impl Op {
         self.all_sent && self.chunks.iter().all(|chunk| chunk.unanswered == 0)
     }
 
-    /// What the answers amount to. `in_use` tells the copies that readers may use; the others are compared with
+    /// What the answers amount to. `in_use` tells the copies that readers may use, now or soon; the others are compared with
     /// one of these before they are read.
     pub(super) fn verdict(&self, in_use: impl Fn(ShardId, NodeId) -> bool) -> Verdict {
         if self.missed.is_empty() {

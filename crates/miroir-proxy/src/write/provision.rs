@@ -60,6 +60,9 @@ impl Provisioning {
     /// Nodes that had settings and have older ones or none by this table: they lost what they held, and what was
     /// known of them counts no more. They are asked anew.
     pub(super) fn wiped(&mut self, route: &IndexRoute) -> Vec<NodeId> {
+        if self.told == route.node_settings {
+            return Vec::new();
+        }
         let has = |node: &NodeId| route.node_settings.get(node).copied();
         let fell = |(node, before): (&NodeId, &u64)| {
             has(node).is_some_and(|now| now < *before).then_some(*node)

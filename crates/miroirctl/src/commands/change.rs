@@ -1,5 +1,6 @@
 //! Sending a change, trying it, and waiting for what it began.
 
+use miroir_core::cluster::Rejection;
 use miroir_proto::v1;
 use miroir_proto::v1::change_request::Change;
 use uuid::Uuid;
@@ -97,14 +98,20 @@ pub async fn done(
     let request = v1::GetOperationRequest { id: operation };
     let ended = coordinators
         .read(async |mut c| c.get_operation(request).await)
-        .await?;
-    if ended.state == "cancelled" {
-        return Err(Error::Refused {
+        .await;
+    match ended {
+        Ok(ended) if ended.state == "cancelled" => Err(Error::Refused {
             what: format!("operation {operation} was cancelled"),
             rejection: None,
-        });
+        }),
+        // It was followed to its end; finished operations are forgotten one day.
+        Ok(_)
+        | Err(Error::Refused {
+            rejection: Some(Rejection::UnknownOperation(_)),
+            ..
+        }) => Ok(()),
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
 /// Refuses what cannot be taken back unless it was confirmed.

@@ -1,7 +1,9 @@
 //! The real program against scripted coordinators.
 
 mod changes;
+mod operations;
 mod reads;
 mod support;
 mod usage;
+mod verifying;
 mod watching;

@@ -129,7 +129,8 @@ async fn json_documents_have_their_shapes() -> Result<()> {
     let migration = json!({
         "id": 9, "operation": 7, "index": "movies", "shard": 1, "group": 1, "source": 1, "target": 4,
         "replaces": 1, "phase": "CatchingUp", "documents_done": 0, "documents_total": 0, "bytes_done": 0,
-        "attempts": 0, "last_error": null, "throttle_docs_per_s": null,
+        "attempts": 0, "last_error": null, "throttle_docs_per_s": null, "kind": "", "paused": false,
+        "throttle_bytes_per_s": null, "documents_per_s": null, "eta_ms": null, "waits_for": null,
     });
     let table = [
         (
@@ -139,8 +140,10 @@ async fn json_documents_have_their_shapes() -> Result<()> {
         (
             "operation list",
             json!({"operations": [{
-                "id": 7, "kind": "addNode", "state": "running", "node": 4, "migrations": [9, 10],
-                "migrations_done": 1, "created_at_ms": 5, "finished_at_ms": null,
+                "id": 7, "kind": "addNode", "state": "running", "paused": false, "node": 4, "group": null,
+                "index": null, "migrations": [9, 10], "migrations_done": 1, "excused": 0, "documents_done": 0,
+                "documents_total": 0, "bytes_done": 0, "documents_per_s": null, "eta_ms": null,
+                "created_at_ms": 5, "finished_at_ms": null, "last_error": null,
             }]}),
         ),
         (
@@ -203,9 +206,9 @@ async fn without_a_terminal_tables_are_plain_text() -> Result<()> {
     let coordinator = Coordinator::start(leader()).await?;
     let run = miroirctl(&[&coordinator.url], "node list").await?;
     let expected = "\
-ID  URL             GROUP  ZONE  WEIGHT  VERSION  HEALTH  COPIES  DOCUMENTS  QUEUE  ERROR
-1   http://n1:7700  1      -     1       1.15.1   up      22      21,222     -      -
-2   http://n2:7700  1      -     1       1.15.1   up      22      21,222     -      -
+ID  URL             GROUP  ZONE  WEIGHT  VERSION  ADMISSION  HEALTH  COPIES  DOCUMENTS  QUEUE  ERROR
+1   http://n1:7700  1      -     1       1.15.1   active     up      22      21,222     -      -
+2   http://n2:7700  1      -     1       1.15.1   active     up      22      21,222     -      -
 ";
     assert_eq!((run.code, run.stdout.as_str()), (0, expected), "{run:?}");
     for line in [

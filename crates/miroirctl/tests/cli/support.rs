@@ -44,6 +44,8 @@ pub struct Script {
     pub operation: v1::Operation,
     /// What each `WatchMigrations` sends, in order; an error ends the stream.
     pub watches: VecDeque<Vec<Result<v1::ListMigrationsReply, Status>>>,
+    /// What `VerifyIndex` sends.
+    pub verdicts: Vec<v1::ShardVerdict>,
     /// The token to insist on.
     pub token: Option<String>,
     /// Every request, by the name of its call.
@@ -247,6 +249,7 @@ fn next<T: Clone>(answers: &mut VecDeque<T>) -> Option<T> {
     }
 }
 
+type Verdicts = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ShardVerdict, Status>>>;
 type Reports = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ListMigrationsReply, Status>>>;
 
 #[tonic::async_trait]
@@ -409,6 +412,18 @@ impl Admin for Service {
         self.answer(&request, "watch_migrations", |script| {
             script.watch_requests.push(*request.get_ref());
             tokio_stream::iter(script.watches.pop_front().unwrap_or_default())
+        })
+    }
+
+    type VerifyIndexStream = Verdicts;
+
+    async fn verify_index(
+        &self,
+        request: Request<v1::VerifyIndexRequest>,
+    ) -> Result<Response<Verdicts>, Status> {
+        self.answer(&request, "verify_index", |script| {
+            let verdicts = script.verdicts.iter().cloned().map(Ok);
+            tokio_stream::iter(verdicts.collect::<Vec<_>>())
         })
     }
 

@@ -186,6 +186,11 @@ async fn adding_a_node_can_wait_for_its_share() -> Result<()> {
         ]
     };
     let mut script = script(vec![watch(), watch()]);
+    script.operation = v1::Operation {
+        id: 7,
+        state: "done".to_owned(),
+        ..Default::default()
+    };
     script.changes.push_back(Some(Ok(v1::ChangeReply {
         node: Some(4),
         operation: Some(7),

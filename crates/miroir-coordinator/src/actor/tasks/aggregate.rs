@@ -34,11 +34,8 @@ pub enum Known {
     Report(Box<Report>),
     /// It says that it has no such task, and keeps saying so.
     Lost,
-    /// It does not answer, and what it holds is out of use: nothing depends on its share.
+    /// It is gone, or does not answer or has lost it while what it holds is out of use: nothing depends on its share.
     Excused,
-    /// It has left the cluster without having told. It may only leave when others have what it held, so the share is
-    /// theirs.
-    Left,
 }
 
 /// A node's share of a task.
@@ -71,7 +68,9 @@ pub fn end_of(kind: TaskKind, known: &Known) -> Option<End> {
     match known {
         Known::Nothing => None,
         Known::Lost => Some(End::Badly),
-        Known::Excused | Known::Left => Some(End::Excused),
+        // An index is gone from a node that is gone.
+        Known::Excused if kind == TaskKind::IndexDeletion => Some(End::Well),
+        Known::Excused => Some(End::Excused),
         Known::Report(report) => match report.status {
             NodeStatus::Enqueued | NodeStatus::Processing => None,
             NodeStatus::Succeeded => Some(End::Well),
@@ -94,7 +93,7 @@ fn is_gone(report: &Report) -> bool {
 
 fn has_begun(known: &Known) -> bool {
     match known {
-        Known::Nothing | Known::Lost | Known::Excused | Known::Left => false,
+        Known::Nothing | Known::Lost | Known::Excused => false,
         Known::Report(report) => match report.status {
             NodeStatus::Enqueued => false,
             NodeStatus::Processing
@@ -162,8 +161,7 @@ fn status(kind: TaskKind, evidence: Evidence<'_>) -> TaskStatus {
             TaskStatus::Enqueued
         };
     }
-    let mut shares = evidence.shares.iter();
-    let nothing_left = !ends.is_empty() && shares.all(|share| share.known == Known::Excused);
+    let nothing_left = !ends.is_empty() && ends.iter().all(|end| *end == Some(End::Excused));
     if nothing_left || (any(End::Badly) && !evidence.failures_covered) {
         TaskStatus::Failed
     } else if any(End::Canceled) {
@@ -176,7 +174,7 @@ fn status(kind: TaskKind, evidence: Evidence<'_>) -> TaskStatus {
 fn reports(shares: &[Share]) -> impl Iterator<Item = (&Share, &Report)> {
     shares.iter().filter_map(|share| match &share.known {
         Known::Report(report) => Some((share, report.as_ref())),
-        Known::Nothing | Known::Lost | Known::Excused | Known::Left => None,
+        Known::Nothing | Known::Lost | Known::Excused => None,
     })
 }
 

@@ -26,8 +26,6 @@ pub(super) struct Work {
     pub complete: bool,
     /// Nodes that hold a copy of the index which is in use. Those of a deleted index are all in use.
     pub in_use: BTreeSet<NodeId>,
-    /// Nodes with a part that have left the cluster since. What they held is on others.
-    pub left: BTreeSet<NodeId>,
 }
 
 /// The tasks to follow now.
@@ -73,11 +71,8 @@ fn of(state: &ClusterState, task: &Task) -> Work {
         Some(index) => users(index),
         None => parts.iter().map(|part| part.node).collect(),
     };
-    let nodes = parts.iter().map(|part| part.node);
-    let left = nodes.filter(|node| !state.nodes.contains_key(node));
     Work {
         task: task.clone(),
-        left: left.collect(),
         parts,
         complete,
         in_use,
@@ -312,24 +307,6 @@ mod tests {
         story.enqueued(incarnation, (2, 3, 22), Some(second));
         assert_eq!(story.followed(first), (vec![(1, 11), (2, 22)], true));
         assert_eq!(story.followed(second), (vec![(1, 12), (2, 22)], true));
-    }
-
-    #[test]
-    fn a_node_that_left_the_cluster_is_told_from_one_that_is_down() {
-        let mut story = Story::begin();
-        let incarnation = story.create();
-        story.enqueued(incarnation, (1, 1, 10), None);
-        let settings = story.change_settings(incarnation);
-        story.enqueued(incarnation, (1, 2, 11), Some(settings));
-        let left = |state: &ClusterState| {
-            let all = unfinished(state);
-            let work = all.iter().find(|work| work.task.uid == settings);
-            work.expect("it is unfinished").left.clone()
-        };
-        assert_eq!(left(&story.state), BTreeSet::new());
-        // However it came to leave.
-        story.state.nodes.remove(&NodeId(1));
-        assert_eq!(left(&story.state), BTreeSet::from([NodeId(1)]));
     }
 
     #[test]

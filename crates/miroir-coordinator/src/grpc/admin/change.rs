@@ -32,7 +32,7 @@ pub async fn change(ctx: &Context, request: v1::ChangeRequest) -> Result<v1::Cha
 }
 
 /// Refuses unless this coordinator leads, naming the one that does.
-fn leading(ctx: &Context) -> Result<(), Status> {
+pub(crate) fn leading(ctx: &Context) -> Result<(), Status> {
     let leadership = ctx.cluster.consensus().leadership().borrow().clone();
     if leadership.is_leader() {
         return Ok(());

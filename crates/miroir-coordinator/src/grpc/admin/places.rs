@@ -129,9 +129,9 @@ fn copies(index: &Index) -> impl Iterator<Item = v1::ShardCopy> {
 
 fn state_name(state: ReplicaState) -> &'static str {
     match state {
-        ReplicaState::InSync => "inSync",
-        ReplicaState::Mirror => "mirror",
-        ReplicaState::Building => "building",
-        ReplicaState::Stale => "stale",
+        ReplicaState::InSync => "InSync",
+        ReplicaState::Mirror => "Mirror",
+        ReplicaState::Building => "Building",
+        ReplicaState::Stale => "Stale",
     }
 }

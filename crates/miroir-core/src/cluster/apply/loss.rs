@@ -22,8 +22,10 @@ impl ClusterState {
         Ok(Outcome::Done)
     }
 
-    /// Every copy of the index on the node is out of use, and the node gets index and settings anew. A copy that is
-    /// being built there begins from nothing.
+    /// A node has lost the index. While anything there is in use, all of it is put out of use: every copy is stale,
+    /// and what is being built begins from nothing. Once nothing is, the node gets index and settings anew; whoever
+    /// reports a loss does so again then, when every proxy has moved on. Before, a proxy could search the new index,
+    /// which is empty, for a copy that it still takes to be in sync.
     pub(super) fn index_lost(
         &mut self,
         at: At,
@@ -36,16 +38,20 @@ impl ClusterState {
         if known != Some(created_at) {
             return Ok(Outcome::Done);
         }
-        self.build_anew(at, uid, node);
-        let index = self.index_of(uid, incarnation)?;
-        index.nodes.insert(node, NodeIndex::default());
-        index.leftovers.retain(|(holder, _)| *holder != node);
-        let copies = index
-            .placement
-            .iter_mut()
-            .flat_map(|shard| &mut shard.replicas);
-        for replica in copies.filter(|r| r.node == node && r.state.takes_writes()) {
-            replica.state = ReplicaState::Stale;
+        if self.uses_index_on(uid, node) {
+            self.build_anew(at, uid, node);
+            let index = self.index_of(uid, incarnation)?;
+            let copies = index
+                .placement
+                .iter_mut()
+                .flat_map(|shard| &mut shard.replicas);
+            for replica in copies.filter(|r| r.node == node && r.state.takes_writes()) {
+                replica.state = ReplicaState::Stale;
+            }
+        } else {
+            let index = self.index_of(uid, incarnation)?;
+            index.nodes.insert(node, NodeIndex::default());
+            index.leftovers.retain(|(holder, _)| *holder != node);
         }
         self.read_what_is_left(at, uid);
         self.touch(at);
@@ -72,6 +78,20 @@ impl ClusterState {
         for (id, event) in turned {
             self.go_back(at, id, event);
         }
+    }
+
+    /// Whether a copy of the index on a node is read or written to, or something was copied to one that is built.
+    #[must_use]
+    pub fn uses_index_on(&self, uid: &IndexUid, node: NodeId) -> bool {
+        let index = self.indexes.get(uid);
+        let in_use = index.is_some_and(|index| {
+            let mut copies = index.placement.iter().filter_map(|shard| shard.on(node));
+            copies.any(|replica| replica.state.takes_writes())
+        });
+        let mut builds = self
+            .unfinished_migrations()
+            .filter(|m| m.index == *uid && m.target == node && m.kind.builds());
+        in_use || builds.any(|m| is_copied_to(m.phase))
     }
 
     /// Migrations that were building a copy of the index on the node begin from nothing. Where reads have moved to
@@ -103,5 +123,21 @@ impl ClusterState {
                 | Phase::Cancelled => {}
             }
         }
+    }
+}
+
+/// Whether a target has been given documents, and may still become a copy in use.
+fn is_copied_to(phase: Phase) -> bool {
+    match phase {
+        Phase::Copying | Phase::CatchingUp | Phase::Fenced | Phase::Mirroring => true,
+        Phase::Planned
+        | Phase::Preparing
+        | Phase::CutOver
+        | Phase::Holding
+        | Phase::Cleaning
+        | Phase::Done
+        | Phase::Reversing
+        | Phase::Dropping
+        | Phase::Cancelled => false,
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Applied, At, next_id};
 use crate::cluster::{
-    Admission, ClusterState, Index, MigrationReport, OperationKind, OperationState, Outcome,
-    PlannedMove, Rejection, ReplicaState, ShardPlacement,
+    Admission, ClusterState, Index, MigrationReport, NodeIndex, OperationKind, OperationState,
+    Outcome, PlannedMove, Rejection, ReplicaState, ShardPlacement,
 };
 use crate::id::{MigrationId, NodeId, OperationId};
 use crate::migration::{Event, Kind, Phase, Progress, Record};
@@ -340,16 +340,15 @@ fn settle_leftovers(index: &mut Index, (record, from): (&Record, Phase), replace
     let replaced = replaced.map(|node| (node, record.shard));
     match record.phase {
         Phase::Preparing => {
-            // A target that lost everything needs its settings again. When it was created stays known: whoever
-            // compares that must find that other copies on the node are lost as well.
+            // A target that lost everything needs its settings again. Where it is known that it had the index, other
+            // copies on it are lost too, and may still be read: then that comes first, and settings after it.
             let lost = record
                 .history
                 .last()
                 .is_some_and(|change| change.event == Event::TargetLost);
             let known = index.nodes.entry(record.target).or_default();
-            if lost {
-                known.settings_version = 0;
-                known.settings_task = None;
+            if lost && known.created_at.is_none() {
+                *known = NodeIndex::default();
             }
             index.leftovers.remove(&built);
         }

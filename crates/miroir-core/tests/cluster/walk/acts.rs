@@ -159,7 +159,7 @@ impl Act {
             2 | 3 => Control::Cancel,
             4 => Control::Reverse,
             _ => Control::Throttle {
-                docs_per_s: (self.c % 3 != 0).then_some(u32::from(self.c % 2)),
+                docs_per_s: (!self.c.is_multiple_of(3)).then_some(u32::from(self.c % 2)),
                 bytes_per_s: None,
             },
         }

@@ -40,10 +40,10 @@ impl Change<'_> {
     }
 
     fn refused_in_vain(&self) -> Option<String> {
-        let refused = match self.outcome {
-            Outcome::Rejected(_) => true,
-            Outcome::WritesRegistered(results) => results.iter().all(Result::is_err),
-            _ => false,
+        let refused = if let Outcome::WritesRegistered(results) = self.outcome {
+            results.iter().all(Result::is_err)
+        } else {
+            matches!(self.outcome, Outcome::Rejected(_))
         };
         (refused && self.before != self.after).then(|| "a refused command changed the state".into())
     }

@@ -104,15 +104,6 @@ fn a_task_is_as_far_as_its_nodes() {
             TaskStatus::Processing,
         ),
         (
-            &[one(Succeeded), unheard(2, Known::Left)],
-            TaskStatus::Succeeded,
-        ),
-        (
-            &[one(Processing), unheard(2, Known::Left)],
-            TaskStatus::Processing,
-        ),
-        (&[unheard(1, Known::Left)], TaskStatus::Succeeded),
-        (
             &[unheard(1, Known::Excused), unheard(2, Known::Excused)],
             TaskStatus::Failed,
         ),

@@ -159,7 +159,7 @@ fn expected(
         Some(amount?.saturating_mul(1_000).div_ceil(per_s.max(1)))
     };
     if documents == Some(0) {
-        return (Some(0), "throttle");
+        return (Some(0), "nothing");
     }
     let policy = &state.policy;
     let throttled = at(documents, policy.throttle_docs_per_s.map(u64::from))
