@@ -1,7 +1,7 @@
 //! The randomised drill, for as many rounds as one likes. The cluster's processes are this program, too.
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use miroir_tests::random::{Bias, Plan, run};
@@ -48,6 +48,7 @@ fn drill(args: &Args) -> anyhow::Result<()> {
     let plan = Plan {
         program: std::env::current_exe()?,
         rounds: args.rounds,
+        within: Duration::MAX,
         seed: args.seed.unwrap_or(now.subsec_nanos().into()),
         bias: args.bias,
         failpoints: args.failpoints.clone(),

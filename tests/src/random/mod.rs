@@ -20,6 +20,7 @@ mod workload;
 mod writer;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum as _;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub program: PathBuf,
     /// How many rounds there are.
     pub rounds: u32,
+    /// After this long no round is begun any more.
+    pub within: Duration,
     /// What all chance comes from.
     pub seed: u64,
     /// What the rounds are about.
@@ -83,7 +86,7 @@ pub struct Report {
 pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
     let began = Instant::now();
     let mut played = 0;
-    while played < plan.rounds {
+    while played < plan.rounds && began.elapsed() <= plan.within {
         let cluster = played / ROUNDS_PER_CLUSTER;
         let mut rng = StdRng::seed_from_u64(plan.seed.wrapping_add(cluster.into()));
         let rounds = (plan.rounds - played).min(ROUNDS_PER_CLUSTER);
@@ -92,6 +95,9 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
             .with_context(|| repeat(plan, played + 1))?;
         let mut outcome = Ok(None);
         for _ in 0..rounds {
+            if began.elapsed() > plan.within {
+                break;
+            }
             played += 1;
             outcome = one_round(&mut stage, plan, &mut rng, played).await;
             if !matches!(outcome, Ok(None)) {
@@ -115,7 +121,8 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
             });
         }
     }
-    println!("{played} rounds in {:.0} s", began.elapsed().as_secs_f64());
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{played} of {} rounds in {seconds:.0} s", plan.rounds);
     Ok(Report {
         rounds: played,
         wrong: None,
