@@ -259,7 +259,7 @@ mod tests {
             max_concurrent_migrations: 3,
             throttle_docs_per_s: Some(7),
             throttle_bytes_per_s: None,
-            ..now.clone()
+            ..now
         };
         assert_eq!(policy(now.clone(), &change).expect("valid"), expected);
         let wide = v1::PolicyChange {
