@@ -157,10 +157,12 @@ pub async fn all_refused(leader: &Coordinator, rows: &[Row]) {
                 path.push_str("dry_run=true");
             }
             let (http, error) = ask(leader, method, &path, body.as_ref()).await;
-            let expected = match code {
-                Code::InvalidArgument => 400,
-                Code::NotFound => 404,
-                _ => 409,
+            let expected = if *code == Code::InvalidArgument {
+                400
+            } else if *code == Code::NotFound {
+                404
+            } else {
+                409
             };
             assert_eq!(http.as_u16(), expected, "{path}: {error}");
             assert_eq!(error["message"], status.message(), "{path}");
