@@ -131,10 +131,10 @@ impl Race {
     pub async fn send(&self, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
         let path = format!("/indexes/{}{path}", self.index);
         let client = self.stage.trial().await.client.clone();
-        match body {
-            Value::Null => client.send(method, &path, None).await,
-            body => client.send_json(method, &path, &body).await,
+        if body.is_null() {
+            return client.send(method, &path, None).await;
         }
+        client.send_json(method, &path, &body).await
     }
 
     /// Adds or replaces documents in one request.
