@@ -71,7 +71,7 @@ fn told(task: &Task, shares: &[Share]) -> Option<TaskUpdate> {
 fn a_task_is_as_far_as_its_nodes() {
     use NodeStatus::{Canceled, Enqueued, Failed, Processing, Succeeded};
     let (one, two) = (|status| said(1, status), |status| said(2, status));
-    let table: [(&[Share], TaskStatus); 20] = [
+    let table: [(&[Share], TaskStatus); 17] = [
         (&[], TaskStatus::Succeeded),
         (&[unheard(1, Known::Nothing)], TaskStatus::Enqueued),
         (&[one(Enqueued), two(Enqueued)], TaskStatus::Enqueued),
