@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use miroir_dev::demo::INDEX;
+use miroir_dev::demo::{INDEX, Refusal};
 use miroir_tests::{Reference, Trial};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -114,15 +114,12 @@ async fn refused(
         .await
         .err()
         .with_context(|| format!("{path} was accepted"))?;
-    let text = error.to_string();
-    let marker = format!("{status} ");
-    let found = text
-        .find(&marker)
-        .and_then(|at| text.get(at..))
-        .and_then(|rest| Some((rest, rest.find('{')?)));
-    let (rest, object) =
-        found.with_context(|| format!("not a {status} with an error object: {text}"))?;
-    let error: Value = serde_json::from_str(rest.get(object..).unwrap_or_default())?;
+    let refusal = error
+        .downcast_ref::<Refusal>()
+        .with_context(|| format!("not an answer: {error:#}"))?;
+    ensure!(refusal.status == status, "not a {status}: {refusal}");
+    let error: Value = serde_json::from_str(&refusal.body)
+        .with_context(|| format!("not an error object: {refusal}"))?;
     for field in ["message", "code", "type", "link"] {
         ensure!(error[field].is_string(), "no `{field}` in {error}");
     }

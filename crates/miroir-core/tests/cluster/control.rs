@@ -199,6 +199,25 @@ fn a_paused_migration_that_is_given_up_is_not_kept_from_undoing_it() {
     assert!(!log.state.migrations[&id].paused);
 }
 
+/// The slot may have been proposed before the pause was committed.
+#[test]
+fn what_is_paused_does_not_begin() {
+    let (mut log, id) = in_phase(Kind::Move, Phase::Planned);
+    let step = log.state.migrations[&id].step;
+    let granted = Command::Advance {
+        id,
+        step,
+        event: Event::SlotGranted,
+    };
+    let id = log.state.migrations[&id].operation;
+    let control = |control| Command::ControlOperation { id, control };
+    log.apply(&control(Control::Pause));
+    let refusal = refused(&mut log, &granted);
+    assert!(matches!(refusal, Rejection::AlreadyPaused(_)), "{refusal}");
+    log.apply(&control(Control::Resume));
+    assert_eq!(log.apply(&granted), Outcome::Advanced(Phase::Preparing));
+}
+
 #[test]
 fn throttles_are_set_for_one_migration_or_all_of_an_operation() {
     let (mut log, id) = in_phase(Kind::Move, Phase::Copying);

@@ -163,6 +163,10 @@ impl ClusterState {
                 step: record.step,
             });
         }
+        // A slot may have been granted just before the pause was committed.
+        if event == Event::SlotGranted && self.is_paused(&record) {
+            return Err(Rejection::AlreadyPaused(format!("migration {id}")));
+        }
         let from = record.phase;
         let phase = record.advance(event, at.epoch(), at.ms)?;
         self.check_copies((&record, from), event)?;
