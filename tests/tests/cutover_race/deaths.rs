@@ -7,6 +7,7 @@ use anyhow::ensure;
 use miroir_dev::cluster::{Options, Role};
 use miroir_proto::v1::Phase;
 use miroir_tests::{Stage, seed};
+use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -139,20 +140,23 @@ async fn moved(race: Arc<Race>, stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A race about an index whose writer is the first proxy: indexes without any go to one proxy after the other.
+/// A race about an index whose writer is the first proxy, because it was asked for the index.
 async fn of_the_first_proxy(
     stage: &Arc<Stage>,
     phase: (Phase, &str),
     seed: u64,
 ) -> anyhow::Result<Arc<Race>> {
-    for attempt in 0..6 {
-        let index = format!("writer-{}-{attempt}", phase.1);
-        let race = Race::ready(stage, index, phase.0, seed).await?;
-        if stage.trial().await.writer(&race.index).await? == 1 {
-            return Ok(race);
-        }
-    }
-    anyhow::bail!("the first proxy becomes no index's writer")
+    let index = format!("writer-{}", phase.1);
+    let trial = stage.trial().await;
+    let (client, first) = (&trial.client, trial.cluster.layout.proxy_url(1));
+    let body = Some(("application/json", json!({"uid": index}).to_string()));
+    client
+        .send_to(&first, Method::POST, "/indexes", body)
+        .await?;
+    let race = Race::ready(stage, index, phase.0, seed).await?;
+    let writer = trial.writer(&race.index).await?;
+    ensure!(writer == 1, "proxy {writer} writes {}", race.index);
+    Ok(race)
 }
 
 /// Writes documents until told to stop; answers how many writes were acknowledged, and how many not.
