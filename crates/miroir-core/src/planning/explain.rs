@@ -74,11 +74,15 @@ fn at_rest(state: &ClusterState, index: &Index, id: ShardId) -> Vec<String> {
         .values()
         .find(|o| !o.state.is_final() && o.state != OperationState::Cancelling);
     if let Some(operation) = waiting {
+        let turn = if operation.paused {
+            "paused; those after it go first"
+        } else {
+            "under way; those after it wait while it moves shards"
+        };
         lines.push(format!(
-            "Operation {} ({}) is {}under way; those after it wait.",
+            "Operation {} ({}) is {turn}.",
             operation.id,
             operation.kind.name(),
-            if operation.paused { "paused, not " } else { "" }
         ));
     }
     lines
