@@ -7,6 +7,7 @@ mod dry_run;
 mod init;
 pub(crate) mod places;
 mod progress;
+mod step_down;
 mod verify;
 pub(crate) mod views;
 mod watch;
@@ -201,6 +202,13 @@ impl Admin for AdminService {
     ) -> Result<Response<verify::Verdicts>, Status> {
         change::leading(&self.ctx)?;
         verify::verify_index(&self.ctx, request.into_inner()).map(Response::new)
+    }
+
+    async fn step_down(
+        &self,
+        request: Request<v1::StepDownRequest>,
+    ) -> Result<Response<v1::StepDownReply>, Status> {
+        step_down::step_down(&self.ctx, &request.into_inner()).map(Response::new)
     }
 
     async fn list_coordinators(
