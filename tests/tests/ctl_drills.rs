@@ -9,7 +9,8 @@ use miroir_dev::cluster::{Options, Role};
 use miroir_tests::Trial;
 use reqwest::Method;
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_miroir-under-test");
 const CTL: &str = env!("CARGO_BIN_EXE_miroirctl-under-test");
@@ -61,6 +62,7 @@ async fn drills_on_two_copies() -> anyhow::Result<()> {
     let outcome = async {
         let ctl = Ctl::new(&trial)?;
         a_node_is_lost_and_comes_back(&mut trial, &ctl).await?;
+        an_interrupted_drill_puts_its_index_away(&trial, &ctl).await?;
         // There is nobody who could lead instead.
         ctl.fails("drill coordinator-loss", 1).await?;
         let line = "drill leader-failover --yes";
@@ -191,19 +193,14 @@ async fn a_shard_moves_there_and_back(trial: &Trial, ctl: &Ctl) -> anyhow::Resul
     let proxy = trial.cluster.layout.proxy_url(1);
     let line = format!("drill move --yes --documents 300 --index drilled --proxy {proxy}");
     let report = ctl.passes(&line).await?;
-    let steps: Vec<&str> = report["steps"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|step| step["step"].as_str())
-        .collect();
+    let told = format!("{}{}", report["steps"], report["durations"]);
     for step in [
         "there: done",
         "there: Fenced",
         "back: done",
         "back: Copying",
     ] {
-        ensure!(steps.contains(&step), "no `{step}`: {report}");
+        ensure!(told.contains(step), "no `{step}`: {report}");
     }
     ensure!(
         report["load"]["kept"]["acknowledged"].as_u64() > Some(300),
@@ -244,12 +241,7 @@ async fn a_node_is_lost_and_comes_back(trial: &mut Trial, ctl: &Ctl) -> anyhow::
 
     let proxy = trial.cluster.layout.proxy_url(1);
     let line = format!("drill node-loss --node {id} --yes --proxy {proxy} --allow-failed 1000");
-    let drill = {
-        let ctl = ctl.clone();
-        tokio::spawn(async move { ctl.passes(&line).await })
-    };
-    // The drill is at work once its index is there.
-    until(async || Ok(scratch_indexes(trial).await? == 1)).await?;
+    let (drill, _stderr) = ctl.waits_for_a_node(&line).await?;
     trial.cluster.kill(Role::Node(3)).await?;
     let seen = || async {
         let nodes = trial.cluster.admin.nodes().await?;
@@ -259,7 +251,10 @@ async fn a_node_is_lost_and_comes_back(trial: &mut Trial, ctl: &Ctl) -> anyhow::
     };
     until(async || seen().await).await?;
     trial.cluster.spawn(Role::Node(3))?;
-    let report = drill.await??;
+    let ended = tokio::time::timeout(WITHIN, drill.wait_with_output()).await??;
+    ensure!(ended.status.success(), "{ended:?}");
+    let report: Value = serde_json::from_slice(&ended.stdout)?;
+    println!("{line}: {report}");
     let steps = report["steps"].to_string();
     for step in ["is missed", "a write passes", "answers again", "is in sync"] {
         ensure!(steps.contains(step), "no `{step}`: {report}");
@@ -269,6 +264,24 @@ async fn a_node_is_lost_and_comes_back(trial: &mut Trial, ctl: &Ctl) -> anyhow::
         kept["acknowledged"].as_u64() > Some(0) && kept["lost"] == 0,
         "{report}"
     );
+    Ok(())
+}
+
+/// Whoever interrupts a drill leaves nothing behind.
+async fn an_interrupted_drill_puts_its_index_away(trial: &Trial, ctl: &Ctl) -> anyhow::Result<()> {
+    let proxy = trial.cluster.layout.proxy_url(1);
+    let line = format!("drill node-loss --node 1 --yes --proxy {proxy}");
+    let (drill, _stderr) = ctl.waits_for_a_node(&line).await?;
+    ensure!(scratch_indexes(trial).await? == 1);
+    let id = drill.id().context("it ended")?.to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status().await?;
+    ensure!(sent.success(), "{sent}");
+    let ended = tokio::time::timeout(WITHIN, drill.wait_with_output()).await??;
+    ensure!(
+        ended.status.code() == Some(1) && ended.stdout.is_empty(),
+        "{ended:?}"
+    );
+    ensure!(scratch_indexes(trial).await? == 0, "its index is left");
     Ok(())
 }
 
@@ -306,6 +319,8 @@ async fn until(mut look: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::R
     Ok(())
 }
 
+type Lines = tokio::io::Lines<BufReader<ChildStderr>>;
+
 /// Runs the program.
 #[derive(Clone)]
 struct Ctl {
@@ -324,7 +339,7 @@ impl Ctl {
         })
     }
 
-    async fn run(&self, line: &str) -> anyhow::Result<Output> {
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(CTL);
         command
             .args(line.split(' '))
@@ -334,7 +349,23 @@ impl Ctl {
             .env("MIROIR_ENDPOINTS", self.endpoints.join(","))
             .env("MIROIR_CLUSTER_TOKEN", &self.token)
             .env("MIROIR_PROXY_KEY", &self.key);
-        let ended = tokio::time::timeout(WITHIN, command.output()).await;
+        command
+    }
+
+    /// Begins a drill, until it tells that the node may go. Its standard error stays open.
+    async fn waits_for_a_node(&self, line: &str) -> anyhow::Result<(Child, Lines)> {
+        let mut command = self.command(line);
+        command.stderr(Stdio::piped()).stdout(Stdio::piped());
+        let mut drill = command.spawn()?;
+        let mut lines = BufReader::new(drill.stderr.take().context("no standard error")?).lines();
+        let told = tokio::time::timeout(WITHIN, lines.next_line()).await??;
+        let told = told.context("it ended")?;
+        ensure!(told.starts_with("stop node "), "{told}");
+        Ok((drill, lines))
+    }
+
+    async fn run(&self, line: &str) -> anyhow::Result<Output> {
+        let ended = tokio::time::timeout(WITHIN, self.command(line).output()).await;
         Ok(ended.with_context(|| format!("`miroirctl {line}` hangs"))??)
     }
 

@@ -122,7 +122,7 @@ async fn watch(
     report.foresee(foreseen);
     let missed = until(loss_by, async || {
         let nodes = nodes(coordinators).await.ok()?;
-        (health(&nodes, args.node) != Some("up")).then_some(())
+        matches!(health(&nodes, args.node), None | Some("down")).then_some(())
     });
     if missed.await.is_none() {
         report.complain(format!("node {} still answers", args.node));
@@ -131,20 +131,41 @@ async fn watch(
     report.mark("the node is missed");
     let lost = Instant::now();
     let deadline = lost + args.within.duration();
-    if let Some(load) = load {
-        match load.write_since(lost, deadline).await {
-            Some(at) => report.mark_at("a write passes", at),
-            None => report.complain("no write passed in time"),
+    eprintln!("start the node again, or wait for its copies to be built on others");
+    let written = async {
+        match load {
+            Some(load) => Some(load.write_since(lost, deadline).await),
+            None => None,
+        }
+    };
+    let (written, back) = tokio::join!(written, back(args.node, coordinators, deadline));
+    match written {
+        Some(Some(at)) => report.mark_at("a write passes", at),
+        Some(None) => report.complain("no write passed in time"),
+        None => {}
+    }
+    match back {
+        Some((step, at)) => report.mark_at(step, at),
+        None => {
+            let node = args.node;
+            report.complain(format!("node {node} was neither back nor replaced in time"));
         }
     }
-    eprintln!("start the node again, or wait for its copies to be built on others");
-    recover(args.node, coordinators, deadline, &mut report).await;
+    // Only now: the write that waited for the node may have taken its copy out of use.
+    match whole(coordinators, deadline).await {
+        0 => report.mark("every copy is in sync"),
+        odd => report.complain(format!("{odd} copies are not in sync in time")),
+    }
     Ok(report)
 }
 
-/// Waits until the node answers again or holds nothing any more, and every copy is in sync.
-async fn recover(node: u64, coordinators: &Coordinators, deadline: Instant, report: &mut Report) {
-    let back = until(deadline, async || {
+/// Waits until the node answers again, or holds nothing any more.
+async fn back(
+    node: u64,
+    coordinators: &Coordinators,
+    deadline: Instant,
+) -> Option<(&'static str, Instant)> {
+    let look = async || {
         let nodes = nodes(coordinators).await.ok()?;
         if health(&nodes, node) == Some("up") {
             return Some("the node answers again");
@@ -152,34 +173,28 @@ async fn recover(node: u64, coordinators: &Coordinators, deadline: Instant, repo
         let copies = copies(coordinators).await.ok()?;
         let empty = !copies.iter().any(|copy| copy.node == node);
         empty.then_some("the node is replaced")
-    });
-    match back.await {
-        Some(step) => report.mark(step),
-        None => report.complain(format!("node {node} was neither back nor replaced in time")),
-    }
-    let whole = until(deadline, async || {
-        let copies = copies(coordinators).await.ok()?;
-        let odd = |copy: &&v1::ShardCopy| copy.state != "InSync" || copy.moving.is_some();
-        (copies.iter().filter(odd).count() == 0).then_some(())
-    });
-    match whole.await {
-        Some(()) => report.mark("every copy is in sync"),
-        None => {
-            let left = copies(coordinators).await.unwrap_or_default();
-            let odd = left.iter().filter(|copy| copy.state != "InSync").count();
-            report.complain(format!("{odd} copies are not in sync in time"));
-        }
-    }
+    };
+    Some((until(deadline, look).await?, Instant::now()))
 }
 
-/// What the leader last saw of a node; nothing when it left the cluster. Another coordinator knows
-/// nothing, which counts as before.
+/// Waits until every copy is in sync; answers how many are not in the end.
+async fn whole(coordinators: &Coordinators, deadline: Instant) -> usize {
+    let mut odd = usize::MAX;
+    let look = async || {
+        let copies = copies(coordinators).await.ok()?;
+        let is_odd = |copy: &&v1::ShardCopy| copy.state != "InSync" || copy.moving.is_some();
+        odd = copies.iter().filter(is_odd).count();
+        (odd == 0).then_some(())
+    };
+    let _ = until(deadline, look).await;
+    odd
+}
+
+/// What the leader last saw of a node: `up`, `down`, or `unknown` to one that was elected just now;
+/// nothing when the node left the cluster.
 fn health(nodes: &[v1::Node], node: u64) -> Option<&str> {
     let found = nodes.iter().find(|known| known.id == node)?;
-    match found.health.as_str() {
-        "down" => Some("down"),
-        _ => Some("up"),
-    }
+    Some(&found.health)
 }
 
 async fn stop(command: &str, deadline: Instant) -> Result<(), Error> {

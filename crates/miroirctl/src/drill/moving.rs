@@ -95,7 +95,7 @@ async fn there_and_back(
         let moved = move_once(change, coordinators, deadline).await?;
         report.mark(&format!("{name}: done"));
         for (phase, ms) in durations(&moved) {
-            report.add_step(&format!("{name}: {phase}"), ms);
+            report.took(&format!("{name}: {phase}"), ms);
         }
         let ended = moved.last().map(v1::PhaseChange::phase);
         if ended != Some(v1::Phase::Done) {

@@ -24,6 +24,8 @@ pub struct Report {
     facts: Map<String, Value>,
     /// When what happened, in milliseconds since the drill began.
     steps: Vec<Step>,
+    /// How long what took, in milliseconds.
+    durations: Vec<Step>,
     /// What was to be expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     foreseen: Option<NodeLoss>,
@@ -66,6 +68,7 @@ impl Report {
             complaints: Vec::new(),
             facts: Map::new(),
             steps: Vec::new(),
+            durations: Vec::new(),
             foreseen: None,
             load: None,
             began: Some(Instant::now()),
@@ -90,13 +93,17 @@ impl Report {
     /// Notes when something happened.
     pub fn mark_at(&mut self, step: &str, at: Instant) {
         let began = *self.began.get_or_insert(at);
-        self.add_step(step, millis(at.saturating_duration_since(began)));
+        self.steps.push(Step {
+            step: step.to_owned(),
+            ms: millis(at.saturating_duration_since(began)),
+        });
+        self.steps.sort_by_key(|step| step.ms);
     }
 
-    /// Notes how long something took that was measured elsewhere.
-    pub fn add_step(&mut self, step: &str, ms: u64) {
+    /// Notes how long something took.
+    pub fn took(&mut self, step: &str, ms: u64) {
         let step = step.to_owned();
-        self.steps.push(Step { step, ms });
+        self.durations.push(Step { step, ms });
     }
 
     /// Notes that something went wrong.
@@ -179,10 +186,14 @@ impl View for Report {
         });
         pairs.extend(facts);
         parts.push(table::pairs(pairs));
-        if !self.steps.is_empty() {
+        let lists = [
+            ("STEP", "AFTER", &self.steps),
+            ("PHASE", "TOOK", &self.durations),
+        ];
+        for (what, time, steps) in lists.into_iter().filter(|(_, _, steps)| !steps.is_empty()) {
             let row = |step: &Step| vec![step.step.clone(), format::duration(step.ms)];
-            let rows = self.steps.iter().map(row).collect();
-            parts.push(table::list(&["STEP", "TIME"], rows, ""));
+            let rows = steps.iter().map(row).collect();
+            parts.push(table::list(&[what, time], rows, ""));
         }
         if let Some(seen) = &self.load {
             parts.push(seen.table());
@@ -300,14 +311,19 @@ mod tests {
     fn a_report_is_a_table_and_a_document() {
         let mut report = Report::begin("leader-failover");
         report.fact("old_leader", 1);
-        report.add_step("new leader", 2_300);
+        let later = report.began.expect("it began") + std::time::Duration::from_millis(2_300);
+        report.mark_at("new leader", later);
+        report.took("there: Fenced", 40);
         report.add_load(seen(0, 0, 0, 0));
         let expected = "\
 leader-failover  passed
 old_leader       1
 
-STEP        TIME
+STEP        AFTER
 new leader  2.3s
+
+PHASE          TOOK
+there: Fenced  40ms
 
 LOAD      SENT  FAILED  LONGEST PAUSE  SLOWEST  ERRORS
 writes    40    0       1.9s           1.8s     -
@@ -321,6 +337,7 @@ searches  60    0       1.9s           1.8s     -
         assert_eq!(json["complaints"][0], "no new leader within 1.0s");
         assert_eq!(json["facts"]["old_leader"], 1);
         assert_eq!(json["steps"][0]["ms"], 2_300);
+        assert_eq!(json["durations"][0]["ms"], 40);
         assert_eq!(json["load"]["writes"]["longest_pause_ms"], 1_900);
         assert_eq!(json["load"]["kept"]["lost"], 0);
     }
