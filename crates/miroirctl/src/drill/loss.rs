@@ -301,7 +301,8 @@ mod tests {
             node(4, 2, "up"),
         ];
         // Copies elsewhere than on node 1; without a copy, built again, without room.
-        let table: [(&[(u64, &str)], [usize; 3]); 6] = [
+        type Case<'a> = (&'a [(u64, &'a str)], [usize; 3]);
+        let table: [Case<'_>; 6] = [
             (&[], [1, 0, 0]),
             (&[(2, "InSync")], [0, 0, 1]),
             (&[(2, "Stale")], [1, 0, 0]),

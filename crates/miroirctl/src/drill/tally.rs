@@ -219,7 +219,8 @@ mod tests {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
         let damaged = serde_json::json!({"id": "a", "text": "else"});
         // acknowledged, sent, found; lost, duplicated, wrong
-        let table: [(&[&str], &[&str], Vec<Value>, [u64; 3]); 6] = [
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], Vec<Value>, [u64; 3]);
+        let table: [Case<'_>; 6] = [
             (&[], &[], vec![], [0, 0, 0]),
             (&["a"], &["a"], vec![document("a")], [0, 0, 0]),
             (
