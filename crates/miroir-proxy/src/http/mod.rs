@@ -36,7 +36,7 @@ use crate::control::Control;
 use crate::error::HttpError;
 use crate::read::Reads;
 use crate::write::Writes;
-pub use auth::Keys;
+pub use auth::{Allowed, Keys};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -81,6 +81,7 @@ impl Server {
     /// (`into_make_service_with_connect_info::<SocketAddr>`).
     pub fn router(&self) -> Router {
         routes::router()
+            .layer(middleware::from_fn_with_state(self.clone(), auth::guard))
             .layer(middleware::from_fn_with_state(self.clone(), count))
             .with_state(self.clone())
     }

@@ -24,7 +24,7 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid, caller).await?;
+        let mut begun = self.begin(uid)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         settings.caps_totals = self.inner.versions.caps_totals();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
