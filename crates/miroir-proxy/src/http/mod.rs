@@ -10,9 +10,11 @@ mod document_query;
 mod documents;
 mod incoming;
 mod indexes;
+mod keys;
 mod params;
 mod path;
 mod reads;
+mod registry;
 pub mod routes;
 mod service;
 mod settings;
@@ -28,6 +30,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
 
@@ -84,6 +87,13 @@ impl Server {
             .layer(middleware::from_fn_with_state(self.clone(), auth::guard))
             .layer(middleware::from_fn_with_state(self.clone(), count))
             .with_state(self.clone())
+    }
+
+    /// The body of a request that must be JSON.
+    async fn json_body(&self, request: Request) -> Result<Bytes, HttpError> {
+        let (head, content) = request.into_parts();
+        body::require_json(&head.headers)?;
+        Ok(body::read(&head.headers, content, self.parts().payload_limit).await?)
     }
 
     fn parts(&self) -> &Parts {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::params::Params;
 use super::path::Path;
-use super::{Allowed, Server, body, document_query};
+use super::{Allowed, Server, document_query};
 use crate::error::HttpError;
 use crate::read::{Caller, METADATA_HEADER};
 
@@ -33,11 +33,8 @@ fn caller(headers: &HeaderMap) -> Caller {
 
 /// Reads a JSON body.
 async fn json_body(server: &Server, request: Request) -> Result<(Caller, Bytes), HttpError> {
-    let (head, content) = request.into_parts();
-    let caller = caller(&head.headers);
-    body::require_json(&head.headers)?;
-    let content = body::read(&head.headers, content, server.parts().payload_limit).await?;
-    Ok((caller, content))
+    let caller = caller(request.headers());
+    Ok((caller, server.json_body(request).await?))
 }
 
 /// `GET /indexes/{uid}/search`

@@ -8,14 +8,14 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use miroir_core::registry::Action;
 
-use super::{Server, documents, indexes, reads, service, settings, tasks, unsupported};
+use super::{Server, documents, indexes, keys, reads, service, settings, tasks, unsupported};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Answered by this proxy, from the routing table or by itself.
     Proxy,
-    /// Answered by the coordinators, which keep the tasks.
+    /// Answered or changed by the coordinators, which keep the tasks and the registry.
     Coordinators,
     /// Asked of one copy of every shard, and merged.
     Gathered,
@@ -139,6 +139,11 @@ routes! {
     DELETE "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::reset;
     GET    "/tasks"                                 Coordinators TasksGet        tasks::list;
     GET    "/tasks/{uid}"                           Coordinators TasksGet        tasks::get;
+    GET    "/keys"                                  Proxy        KeysGet         keys::list;
+    POST   "/keys"                                  Coordinators KeysAdd         keys::create;
+    GET    "/keys/{key}"                            Proxy        KeysGet         keys::get;
+    PATCH  "/keys/{key}"                            Coordinators KeysUpdate      keys::update;
+    DELETE "/keys/{key}"                            Coordinators KeysDelete      keys::delete;
     GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 

@@ -21,7 +21,8 @@ impl ClusterState {
         }
         let registry = Arc::make_mut(&mut self.registry);
         registry.seeded = true;
-        for (uid, key) in keys {
+        // Each a moment later than the one before: lists of keys are ordered by their age.
+        for (at_ms, (uid, key)) in (at.ms..).zip(keys) {
             let change = Change {
                 collection: Collection::Keys,
                 name: uid.clone(),
@@ -29,7 +30,7 @@ impl ClusterState {
                 value: serde_json::to_value(key).ok(),
             };
             if registry.check(&change).is_ok() {
-                registry.make(&change, at.index, at.ms);
+                registry.make(&change, at.index, at_ms);
             }
         }
         registry.version = at.index;
