@@ -24,6 +24,9 @@ pub const OBJECT_BYTES_MAX: usize = 64 << 10;
 /// The longest name of an object, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
 
+/// The name of the one object of [`Collection::ExperimentalFeatures`]: which features were switched on or off.
+pub const FEATURES: &str = "features";
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
