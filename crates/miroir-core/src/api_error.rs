@@ -77,6 +77,9 @@ codes! {
     ImmutableApiKeyIndexes = "immutable_api_key_indexes", 400, InvalidRequest;
     ImmutableApiKeyUid = "immutable_api_key_uid", 400, InvalidRequest;
     ImmutableApiKeyUpdatedAt = "immutable_api_key_updated_at", 400, InvalidRequest;
+    ImmutableWebhook = "immutable_webhook", 400, InvalidRequest;
+    ImmutableWebhookIsEditable = "immutable_webhook_is_editable", 400, InvalidRequest;
+    ImmutableWebhookUuid = "immutable_webhook_uuid", 400, InvalidRequest;
     IndexAlreadyExists = "index_already_exists", 409, InvalidRequest;
     IndexNotFound = "index_not_found", 404, InvalidRequest;
     IndexPrimaryKeyAlreadyExists = "index_primary_key_already_exists", 400, InvalidRequest;
@@ -170,6 +173,10 @@ codes! {
     InvalidTaskStatuses = "invalid_task_statuses", 400, InvalidRequest;
     InvalidTaskTypes = "invalid_task_types", 400, InvalidRequest;
     InvalidTaskUids = "invalid_task_uids", 400, InvalidRequest;
+    InvalidWebhookHeaders = "invalid_webhook_headers", 400, InvalidRequest;
+    InvalidWebhookUrl = "invalid_webhook_url", 400, InvalidRequest;
+    InvalidWebhookUuid = "invalid_webhook_uuid", 400, InvalidRequest;
+    InvalidWebhooks = "invalid_webhooks", 400, InvalidRequest;
     MalformedPayload = "malformed_payload", 400, InvalidRequest;
     MissingApiKeyActions = "missing_api_key_actions", 400, InvalidRequest;
     MissingApiKeyExpiresAt = "missing_api_key_expires_at", 400, InvalidRequest;
@@ -190,6 +197,7 @@ codes! {
     TaskNotFound = "task_not_found", 404, InvalidRequest;
     TooManySearchRequests = "too_many_search_requests", 503, System;
     UnsupportedMediaType = "unsupported_media_type", 415, InvalidRequest;
+    WebhookNotFound = "webhook_not_found", 404, InvalidRequest;
 }
 
 impl Code {

@@ -218,6 +218,14 @@ impl Registry {
         objects.map(|(name, entry)| (name.as_str(), entry))
     }
 
+    /// Whether an experimental feature is on.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> bool {
+        let entry = self.get(Collection::ExperimentalFeatures, FEATURES);
+        let value = entry.and_then(|entry| entry.value.get(name));
+        value.and_then(Value::as_bool).unwrap_or(false)
+    }
+
     /// How many objects a collection has.
     #[must_use]
     pub fn count(&self, collection: Collection) -> usize {

@@ -131,7 +131,10 @@ pub async fn update(
     let body = server.json_body(request).await?;
     let patch = body::read_patch(&body)?;
     let uid = uid_of(&server, &name)?;
-    let edit = |value: &Value| Ok(patched(value, &patch));
+    let edit = |value: Option<&Value>| match value {
+        Some(value) => Ok(patched(value, &patch)),
+        None => Err(not_found(&uid)),
+    };
     let entry = server
         .edit_object((Collection::Keys, &uid), edit, |refused| {
             refusal(&uid, refused)

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod document_query;
 mod documents;
+mod features;
 mod incoming;
 mod indexes;
 mod keys;
@@ -21,6 +22,7 @@ mod settings;
 mod tasks;
 mod unsupported;
 mod view;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -45,48 +45,52 @@ impl Server {
         )))
     }
 
-    /// Changes an object by what it is. `edit` may be asked several times, when others change it too.
+    /// Changes an object by what it is, or makes one of nothing. `edit` may be asked several times, when others
+    /// change it too.
     ///
     /// # Errors
-    /// What `edit` says; what `refuse` makes of the registry's refusal, an unknown object among them.
+    /// What `edit` says; what `refuse` makes of the registry's refusal.
     pub(super) async fn edit_object(
         &self,
         (collection, name): (Collection, &str),
-        edit: impl Fn(&Value) -> Result<Value, HttpError>,
+        edit: impl Fn(Option<&Value>) -> Result<Value, HttpError>,
         refuse: impl Fn(RegistryError) -> HttpError,
     ) -> Result<Arc<Entry>, HttpError> {
-        let unknown = || RegistryError::Unknown {
-            name: name.to_owned(),
-        };
         for _ in 0..ATTEMPTS {
-            let registry = self.registry();
-            let entry = registry.get(collection, name);
-            let entry = entry.ok_or_else(|| refuse(unknown()))?;
+            let seen = self.registry();
+            let entry = seen.get(collection, name);
             let change = Change {
                 collection,
                 name: name.to_owned(),
-                expected: Expected::Version(entry.version),
-                value: Some(edit(&entry.value)?),
+                expected: entry.map_or(Expected::Absent, |entry| Expected::Version(entry.version)),
+                value: Some(edit(entry.map(|entry| &entry.value))?),
             };
             match self.change_registry(&change).await {
                 Ok(registry) => {
                     let entry = registry.get(collection, name).cloned();
-                    return entry.ok_or_else(|| refuse(unknown()));
+                    let name = name.to_owned();
+                    return entry.ok_or_else(|| refuse(RegistryError::Unknown { name }));
                 }
-                Err(Ok(RegistryError::Changed { .. })) => {
-                    let newer = Instant::now() + VISIBLE_WITHIN;
-                    let seen = registry.version;
-                    let control = &self.parts().control;
-                    control
-                        .wait_table(newer, |table| table.registry.version > seen)
-                        .await;
-                }
+                // Somebody else was faster: again, on what is there now.
+                Err(Ok(
+                    RegistryError::Changed { .. }
+                    | RegistryError::Exists { .. }
+                    | RegistryError::Unknown { .. },
+                )) => self.wait_for_registry_after(seen.version).await,
                 Err(Ok(refused)) => return Err(refuse(refused)),
                 Err(Err(error)) => return Err(error),
             }
         }
         let message = "Others keep changing the same object. Try again.";
         Err(HttpError::unavailable("writes_unavailable", message))
+    }
+
+    async fn wait_for_registry_after(&self, version: u64) {
+        let deadline = Instant::now() + VISIBLE_WITHIN;
+        let control = &self.parts().control;
+        control
+            .wait_table(deadline, |table| table.registry.version > version)
+            .await;
     }
 }
 

@@ -8,7 +8,10 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use miroir_core::registry::Action;
 
-use super::{Server, documents, indexes, keys, reads, service, settings, tasks, unsupported};
+use super::{
+    Server, documents, features, indexes, keys, reads, service, settings, tasks, unsupported,
+    webhooks,
+};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +147,13 @@ routes! {
     GET    "/keys/{key}"                            Proxy        KeysGet         keys::get;
     PATCH  "/keys/{key}"                            Coordinators KeysUpdate      keys::update;
     DELETE "/keys/{key}"                            Coordinators KeysDelete      keys::delete;
+    GET    "/experimental-features"                 Proxy        ExperimentalFeaturesGet features::get;
+    PATCH  "/experimental-features"                 Coordinators ExperimentalFeaturesUpdate features::patch;
+    GET    "/webhooks"                              Proxy        WebhooksGet     webhooks::list;
+    POST   "/webhooks"                              Coordinators WebhooksCreate  webhooks::create;
+    GET    "/webhooks/{uuid}"                       Proxy        WebhooksGet     webhooks::get;
+    PATCH  "/webhooks/{uuid}"                       Coordinators WebhooksUpdate  webhooks::update;
+    DELETE "/webhooks/{uuid}"                       Coordinators WebhooksDelete  webhooks::delete;
     GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 
