@@ -8,6 +8,7 @@ pub mod planning;
 pub mod routing;
 
 pub mod api_error;
+pub mod body;
 pub mod document;
 pub mod hidden_field;
 mod raw_json;

@@ -23,6 +23,7 @@ mod distinct;
 mod documents;
 mod facet_value;
 mod facets;
+mod federated;
 mod merge;
 mod params;
 mod plan;
@@ -32,6 +33,7 @@ mod settings;
 
 pub use answer::MergeError;
 pub use documents::{Window, merge_documents, windows};
+pub use federated::{Federated, Federation, IndexAnswers, MultiQuery, MultiSearch};
 pub use plan::Plan;
 pub use query::{Pagination, SearchQuery};
 pub use settings::{FacetOrder, SearchSettings};

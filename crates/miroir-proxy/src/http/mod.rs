@@ -10,6 +10,7 @@ mod document_query;
 mod documents;
 mod incoming;
 mod indexes;
+mod multi_search;
 mod params;
 mod path;
 mod reads;

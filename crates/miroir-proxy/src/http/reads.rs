@@ -16,12 +16,13 @@ use crate::error::HttpError;
 use crate::read::{Caller, METADATA_HEADER};
 
 /// JSON that is written already.
-fn json(text: String) -> Response {
+pub(super) fn json(text: String) -> Response {
     let content_type = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, content_type)], Body::from(text)).into_response()
 }
 
-fn caller(server: &Server, headers: &HeaderMap) -> Result<Caller, HttpError> {
+/// In whose name nodes are asked for the sender.
+pub(super) fn caller(server: &Server, headers: &HeaderMap) -> Result<Caller, HttpError> {
     let kept = headers.get(METADATA_HEADER).cloned();
     Ok(Caller {
         authorization: server.parts().keys.pass_through(headers)?,
@@ -33,7 +34,7 @@ fn caller(server: &Server, headers: &HeaderMap) -> Result<Caller, HttpError> {
 }
 
 /// Checks the sender, then reads a JSON body.
-async fn json_body(server: &Server, request: Request) -> Result<(Caller, Bytes), HttpError> {
+pub(super) async fn json_body(server: &Server, request: Request) -> Result<(Caller, Bytes), HttpError> {
     let (head, content) = request.into_parts();
     let caller = caller(server, &head.headers)?;
     body::require_json(&head.headers)?;

@@ -6,7 +6,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
-use super::{Server, documents, indexes, reads, service, settings, tasks, unsupported};
+use super::{Server, documents, indexes, multi_search, reads, service, settings, tasks, unsupported};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,7 @@ routes! {
     GET    "/indexes/{uid}/settings"               OneCopy      MasterKey settings::get;
     PATCH  "/indexes/{uid}/settings"               Write        MasterKey settings::patch;
     DELETE "/indexes/{uid}/settings"               Write        MasterKey settings::reset;
+    POST   "/multi-search"                         Gathered     ClientKey multi_search::post;
     GET    "/tasks"                                Coordinators MasterKey tasks::list;
     GET    "/tasks/{uid}"                          Coordinators MasterKey tasks::get;
     GET    "/_miroir/proxy/stats"                  Proxy        Local     service::proxy_stats;

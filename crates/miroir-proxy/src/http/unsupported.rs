@@ -11,7 +11,6 @@ use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/multi-search"),
     ("POST", "/swap-indexes"),
     ("POST", "/indexes/{uid}/facet-search"),
     ("GET", "/indexes/{uid}/similar"),

@@ -12,6 +12,7 @@ mod choice;
 mod cover;
 mod documents;
 mod fault;
+mod multi;
 mod search;
 mod settings;
 mod stats;
