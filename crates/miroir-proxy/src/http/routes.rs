@@ -6,7 +6,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
-use super::{Server, documents, indexes, multi_search, reads, service, settings, tasks, unsupported};
+use super::{Server, documents, facet_search, indexes, multi_search, reads, service, settings, similar, tasks, unsupported};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,9 @@ routes! {
     GET    "/indexes/{uid}/stats"                  Gathered     MasterKey reads::index_stats;
     GET    "/indexes/{uid}/search"                 Gathered     ClientKey reads::search_get;
     POST   "/indexes/{uid}/search"                 Gathered     ClientKey reads::search_post;
+    POST   "/indexes/{uid}/facet-search"           Gathered     ClientKey facet_search::post;
+    GET    "/indexes/{uid}/similar"                Gathered     ClientKey similar::get;
+    POST   "/indexes/{uid}/similar"                Gathered     ClientKey similar::post;
     GET    "/indexes/{uid}/documents"              Gathered     ClientKey reads::list_documents;
     POST   "/indexes/{uid}/documents"              Write        MasterKey documents::replace;
     PUT    "/indexes/{uid}/documents"              Write        MasterKey documents::update;

@@ -12,9 +12,6 @@ use crate::error::HttpError;
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/swap-indexes"),
-    ("POST", "/indexes/{uid}/facet-search"),
-    ("GET", "/indexes/{uid}/similar"),
-    ("POST", "/indexes/{uid}/similar"),
     ("POST", "/indexes/{uid}/fields"),
     ("POST", "/indexes/{uid}/compact"),
     ("POST", "/indexes/{uid}/documents/edit"),

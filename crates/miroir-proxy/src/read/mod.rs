@@ -11,10 +11,12 @@
 mod choice;
 mod cover;
 mod documents;
+mod facet_search;
 mod fault;
 mod multi;
 mod search;
 mod settings;
+mod similar;
 mod stats;
 mod versions;
 
