@@ -131,10 +131,7 @@ impl DocumentSort {
         ))
     }
 
-    fn listed<'a>(
-        &self,
-        documents: &[&'a RawValue],
-    ) -> Result<Vec<Listed<'a>>, serde_json::Error> {
+    fn listed<'a>(&self, documents: &[&'a RawValue]) -> Result<Vec<Listed<'a>>, serde_json::Error> {
         let listed = |document: &&'a RawValue| {
             let members = raw_json::members(document.get())?;
             let values = self.keys.iter().map(|key| key.value_of(&members));
@@ -316,10 +313,7 @@ mod tests {
         ];
         let near = "_geoPoint(48.8, 2.3):asc";
         assert_eq!(order_of(&[near], places.clone()), [2, 1, 3]);
-        assert_eq!(
-            order_of(&["_geoPoint(48.8, 2.3):desc"], places),
-            [1, 2, 3]
-        );
+        assert_eq!(order_of(&["_geoPoint(48.8, 2.3):desc"], places), [1, 2, 3]);
     }
 
     #[test]
@@ -337,11 +331,12 @@ mod tests {
         for (fields, expected) in table {
             assert_eq!(sort.beyond(&fields), expected, "{fields:?}");
         }
-        let page = page(&[json!({"id": 1, "a": {"b": 1, "c": 2}, "year": 3, "_miroir_shard": "†"})]);
+        let page =
+            page(&[json!({"id": 1, "a": {"b": 1, "c": 2}, "year": 3, "_miroir_shard": "†"})]);
         let merged = sort.merge(&[&page], &["a.b", "year"], (0, 1), 4);
         assert_eq!(
             merged.as_deref(),
-            Ok(r#"{"results":[{"a":{"c":2},"id":1}],"offset":0,"limit":1,"total":4}"#)
+            Ok(r#"{"results":[{"id":1,"a":{"c":2}}],"offset":0,"limit":1,"total":4}"#)
         );
         assert!(sort.merge(&[b"[]"], &[], (0, 1), 0).is_err());
     }

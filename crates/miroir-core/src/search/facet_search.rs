@@ -13,7 +13,7 @@ use super::query::SearchQuery;
 use super::settings::{FacetOrder, SearchSettings};
 use crate::api_error::{ApiError, Code};
 use crate::body::{self, needs_network};
-use crate::hidden_field::and_filter;
+use crate::hidden_field::{and_filter, check_attributes};
 
 /// The members of a search that also choose the documents whose values are counted. All others are
 /// ignored, as Meilisearch does, so that clients can send the search that they show beside.
@@ -66,6 +66,8 @@ impl FacetSearch {
         };
         let name = members.get("facetName").ok_or_else(missing)?;
         let facet_name = body::text(name, ".facetName", Code::InvalidFacetSearchFacetName)?;
+        let code = Code::InvalidFacetSearchFacetName;
+        check_attributes("facetName", [facet_name.as_str()], code)?;
         let facet_query = given("facetQuery")
             .map(|value| body::text(value, ".facetQuery", Code::InvalidFacetSearchQuery))
             .transpose()?;
@@ -83,7 +85,8 @@ impl FacetSearch {
             return Err(needs_network("passing `useNetwork` in a search query"));
         }
         if given("media").is_some() {
-            let message = "Invalid request: missing `hybrid` parameter when `vector` or `media` are present.";
+            let message =
+                "Invalid request: missing `hybrid` parameter when `vector` or `media` are present.";
             return Err(ApiError::new(Code::MissingSearchHybrid, message));
         }
         Ok(Self {
@@ -196,6 +199,11 @@ mod tests {
                 "at `.facetName`",
             ),
             (
+                json!({"facetName": "_miroir_shard"}),
+                Code::InvalidFacetSearchFacetName,
+                "reserved",
+            ),
+            (
                 json!({"facetName": "a", "facetQuery": 1}),
                 Code::InvalidFacetSearchQuery,
                 "at `.facetQuery`",
@@ -270,9 +278,21 @@ mod tests {
         let count = json!({"faceting": {"sortFacetValuesBy": {"genre": "count"}}});
         let two = json!({"faceting": {"maxValuesPerFacet": 2}});
         let table = [
-            (None, &alpha, vec![("Action", 4), ("ez", 1), ("éa", 2), ("Zed", 2)]),
-            (Some("x"), &alpha, vec![("Action", 4), ("éa", 2), ("ez", 1), ("Zed", 2)]),
-            (None, &count, vec![("Action", 4), ("éa", 2), ("Zed", 2), ("ez", 1)]),
+            (
+                None,
+                &alpha,
+                vec![("Action", 4), ("ez", 1), ("éa", 2), ("Zed", 2)],
+            ),
+            (
+                Some("x"),
+                &alpha,
+                vec![("Action", 4), ("éa", 2), ("ez", 1), ("Zed", 2)],
+            ),
+            (
+                None,
+                &count,
+                vec![("Action", 4), ("éa", 2), ("Zed", 2), ("ez", 1)],
+            ),
             (None, &two, vec![("Action", 4), ("ez", 1)]),
         ];
         for (query, settings, expected) in table {
@@ -280,7 +300,9 @@ mod tests {
             let settings = SearchSettings::from_settings(settings);
             let merged = search.merge(&nodes, &settings).expect("answers");
             let merged: Value = serde_json::from_str(&merged).expect("JSON");
-            let hits = expected.iter().map(|(v, c)| json!({"value": v, "count": c}));
+            let hits = expected
+                .iter()
+                .map(|(v, c)| json!({"value": v, "count": c}));
             let hits: Vec<Value> = hits.collect();
             let whole = json!({"facetHits": hits, "facetQuery": query, "processingTimeMs": 3});
             assert_eq!(merged, whole);

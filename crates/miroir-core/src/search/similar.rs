@@ -53,7 +53,8 @@ const FLAGS: [(&str, Code); 4] = [
         Code::InvalidSimilarShowPerformanceDetails,
     ),
 ];
-const THRESHOLD: &str = "the value of `rankingScoreThreshold` is invalid, expected a float between `0.0` and `1.0`.";
+const THRESHOLD: &str =
+    "the value of `rankingScoreThreshold` is invalid, expected a float between `0.0` and `1.0`.";
 
 /// A search for similar documents, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,9 +94,10 @@ impl SimilarQuery {
 
     fn checked(mut members: Map<String, Value>, noun: &str) -> Result<Self, ApiError> {
         let needed = |name: &str| {
-            members.get(name).cloned().ok_or_else(|| {
-                ApiError::new(Code::BadRequest, format!("Missing {noun} `{name}`"))
-            })
+            members
+                .get(name)
+                .cloned()
+                .ok_or_else(|| ApiError::new(Code::BadRequest, format!("Missing {noun} `{name}`")))
         };
         let (id, embedder) = (needed("id")?, needed("embedder")?);
         let embedder = body::text(&embedder, ".embedder", Code::InvalidSimilarEmbedder)?;
@@ -234,7 +236,11 @@ impl SimilarQuery {
         let mut out = String::from("{");
         push_member(&mut out, "hits", &format!("[{}]", hits.join(",")));
         push_member(&mut out, "id", &to_json(&self.id));
-        push_member(&mut out, "processingTimeMs", &slowest.unwrap_or(0).to_string());
+        push_member(
+            &mut out,
+            "processingTimeMs",
+            &slowest.unwrap_or(0).to_string(),
+        );
         push_member(&mut out, "limit", &self.limit.to_string());
         push_member(&mut out, "offset", &self.offset.to_string());
         let total = total.min(settings.max_total_hits);
@@ -252,9 +258,7 @@ fn compare(a: &Hit<'_>, b: &Hit<'_>) -> Ordering {
         let score = members.find(|(name, _)| name == "_rankingScore");
         score.and_then(|(_, raw)| raw.get().parse::<f64>().ok())
     };
-    score(a)
-        .unwrap_or(0.0)
-        .total_cmp(&score(b).unwrap_or(0.0))
+    score(a).unwrap_or(0.0).total_cmp(&score(b).unwrap_or(0.0))
 }
 
 fn checked_id(id: &Value) -> Result<String, ApiError> {
@@ -318,7 +322,9 @@ fn parameter(name: &str, text: &str) -> Result<Value, ApiError> {
             let threshold: Option<f64> = text.parse().ok();
             let valid = threshold.filter(|threshold| (0.0..=1.0).contains(threshold));
             let code = Code::InvalidSimilarRankingScoreThreshold;
-            valid.map(Value::from).ok_or_else(|| invalid(code, THRESHOLD))
+            valid
+                .map(Value::from)
+                .ok_or_else(|| invalid(code, THRESHOLD))
         }
         unknown => Err(unknown_parameter(unknown, &PARAMETERS)),
     }
@@ -352,19 +358,31 @@ mod tests {
                 "Missing field `embedder`",
             ),
             (with("id", json!(1.5)), Code::InvalidSimilarId, "`1.5`"),
-            (with("id", json!("a b")), Code::InvalidSimilarId, "`\"a b\"`"),
+            (
+                with("id", json!("a b")),
+                Code::InvalidSimilarId,
+                "`\"a b\"`",
+            ),
             (
                 with("embedder", json!(1)),
                 Code::InvalidSimilarEmbedder,
                 "`.embedder`",
             ),
-            (with("limit", json!("a")), Code::InvalidSimilarLimit, "`.limit`"),
+            (
+                with("limit", json!("a")),
+                Code::InvalidSimilarLimit,
+                "`.limit`",
+            ),
             (
                 with("offset", json!(null)),
                 Code::InvalidSimilarOffset,
                 "`.offset`",
             ),
-            (with("filter", json!(1)), Code::InvalidSimilarFilter, "found: 1"),
+            (
+                with("filter", json!(1)),
+                Code::InvalidSimilarFilter,
+                "found: 1",
+            ),
             (
                 with("filter", json!("_miroir_shard = a")),
                 Code::InvalidSimilarFilter,
@@ -385,8 +403,16 @@ mod tests {
                 Code::InvalidSimilarAttributesToRetrieve,
                 "expected an array",
             ),
-            (with("foo", json!(1)), Code::BadRequest, "Unknown field `foo`"),
-            (get(&[("embedder", "e")]), Code::BadRequest, "Missing parameter `id`"),
+            (
+                with("foo", json!(1)),
+                Code::BadRequest,
+                "Unknown field `foo`",
+            ),
+            (
+                get(&[("embedder", "e")]),
+                Code::BadRequest,
+                "Missing parameter `id`",
+            ),
             (
                 get(&[("id", "1"), ("limit", "x")]),
                 Code::InvalidSimilarLimit,
@@ -397,7 +423,11 @@ mod tests {
                 Code::InvalidSimilarRankingScoreThreshold,
                 "in parameter `rankingScoreThreshold`",
             ),
-            (get(&[("foo", "1")]), Code::BadRequest, "Unknown parameter `foo`"),
+            (
+                get(&[("foo", "1")]),
+                Code::BadRequest,
+                "Unknown parameter `foo`",
+            ),
         ];
         for (result, code, text) in table {
             let error = result.expect_err(text);
@@ -435,15 +465,18 @@ mod tests {
             ("filter", "x = 1"),
             ("rankingScoreThreshold", "0.5"),
         ]);
-        assert_eq!(same.expect("valid").owner_body(None), query.owner_body(None));
+        assert_eq!(
+            same.expect("valid").owner_body(None),
+            query.owner_body(None)
+        );
     }
 
     #[test]
     fn hits_come_by_similarity() {
         let node = |hits: &[(u32, f64)], total: u32| {
-            let hits = hits.iter().map(|(id, score)| {
-                json!({"id": id, "_rankingScore": score, "_miroir_shard": "†"})
-            });
+            let hits = hits
+                .iter()
+                .map(|(id, score)| json!({"id": id, "_rankingScore": score, "_miroir_shard": "†"}));
             let hits: Vec<Value> = hits.collect();
             json!({"hits": hits, "processingTimeMs": 2, "estimatedTotalHits": total}).to_string()
         };

@@ -115,7 +115,10 @@ pub fn run(
     let total = (total as usize).saturating_sub(rejected);
     let page: Vec<Hit> = merged.into_iter().skip(offset).take(limit).collect();
     let mut body = Map::new();
-    let semantic = page.iter().filter(|hit| hit.shown["_rankingScoreDetails"]["vectorSort"].is_object()).count();
+    let semantic = page
+        .iter()
+        .filter(|hit| hit.shown["_rankingScoreDetails"]["vectorSort"].is_object())
+        .count();
     let hits: Vec<Value> = page.into_iter().map(|hit| hit.shown).collect();
     body.insert("hits".to_owned(), json!(hits));
     body.insert(
@@ -223,7 +226,13 @@ fn compare_values(a: &WeightedScoreValue, b: &WeightedScoreValue) -> Option<Orde
                 x.total_cmp(y)
             })
         }
-        (Sort { asc, value: x }, Sort { asc: other, value: y }) if asc == other => {
+        (
+            Sort { asc, value: x },
+            Sort {
+                asc: other,
+                value: y,
+            },
+        ) if asc == other => {
             let class = |value: &Value| match value {
                 Value::Number(_) => 2,
                 Value::Null => 0,
@@ -236,7 +245,13 @@ fn compare_values(a: &WeightedScoreValue, b: &WeightedScoreValue) -> Option<Orde
             };
             Some(if *asc { order.reverse() } else { order })
         }
-        (GeoSort { asc, distance: x }, GeoSort { asc: other, distance: y }) if asc == other => {
+        (
+            GeoSort { asc, distance: x },
+            GeoSort {
+                asc: other,
+                distance: y,
+            },
+        ) if asc == other => {
             let (Some(x), Some(y)) = (x, y) else {
                 return Some(x.is_some().cmp(&y.is_some()));
             };

@@ -49,7 +49,10 @@ pub fn from_uri(uri: &Uri) -> Result<DocumentsQuery, ApiError> {
             .unwrap_or(DEFAULT_LIMIT),
         filter,
         ids: params.list("ids"),
-        sort: params.text("sort").map(sort_expressions).unwrap_or_default(),
+        sort: params
+            .text("sort")
+            .map(sort_expressions)
+            .unwrap_or_default(),
         passed,
     })
 }

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use miroir_core::api_error::Code;
 use miroir_core::search::SearchQuery;
-use serde_json::Value;
 
 use super::params::Params;
 use super::path::Path;
@@ -34,7 +33,10 @@ pub(super) fn caller(server: &Server, headers: &HeaderMap) -> Result<Caller, Htt
 }
 
 /// Checks the sender, then reads a JSON body.
-pub(super) async fn json_body(server: &Server, request: Request) -> Result<(Caller, Bytes), HttpError> {
+pub(super) async fn json_body(
+    server: &Server,
+    request: Request,
+) -> Result<(Caller, Bytes), HttpError> {
     let (head, content) = request.into_parts();
     let caller = caller(server, &head.headers)?;
     body::require_json(&head.headers)?;
@@ -110,25 +112,4 @@ pub async fn fetch_documents(
     Box::pin(server.parts().reads.documents(&uid, &query, &caller))
         .await
         .map(json)
-}
-
-/// `GET /indexes/{uid}/stats`
-pub async fn index_stats(
-    State(server): State<Server>,
-    Path(uid): Path<String>,
-    headers: HeaderMap,
-) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
-    Box::pin(server.parts().reads.index_stats(&uid))
-        .await
-        .map(axum::Json)
-}
-
-/// `GET /stats`
-pub async fn stats(
-    State(server): State<Server>,
-    headers: HeaderMap,
-) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
-    Box::pin(server.parts().reads.stats()).await.map(axum::Json)
 }

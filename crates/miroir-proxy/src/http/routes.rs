@@ -6,7 +6,10 @@
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
-use super::{Server, documents, facet_search, indexes, multi_search, reads, service, settings, similar, tasks, unsupported};
+use super::{
+    Server, documents, facet_search, fields, indexes, metrics, multi_search, reads, render,
+    service, settings, similar, stats, tasks, unsupported,
+};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +107,13 @@ macro_rules! routes {
 routes! {
     GET    "/health"                               Proxy        Open      service::health;
     GET    "/version"                              OneCopy      MasterKey service::version;
-    GET    "/stats"                                Gathered     MasterKey reads::stats;
+    GET    "/stats"                                Gathered     MasterKey stats::get;
     GET    "/indexes"                              Proxy        MasterKey indexes::list;
     POST   "/indexes"                              Write        MasterKey indexes::create;
     GET    "/indexes/{uid}"                        Proxy        MasterKey indexes::get;
     PATCH  "/indexes/{uid}"                        Write        MasterKey indexes::update;
     DELETE "/indexes/{uid}"                        Write        MasterKey indexes::delete;
-    GET    "/indexes/{uid}/stats"                  Gathered     MasterKey reads::index_stats;
+    GET    "/indexes/{uid}/stats"                  Gathered     MasterKey stats::get_index;
     GET    "/indexes/{uid}/search"                 Gathered     ClientKey reads::search_get;
     POST   "/indexes/{uid}/search"                 Gathered     ClientKey reads::search_post;
     POST   "/indexes/{uid}/facet-search"           Gathered     ClientKey facet_search::post;
@@ -129,6 +132,9 @@ routes! {
     PATCH  "/indexes/{uid}/settings"               Write        MasterKey settings::patch;
     DELETE "/indexes/{uid}/settings"               Write        MasterKey settings::reset;
     POST   "/multi-search"                         Gathered     ClientKey multi_search::post;
+    POST   "/indexes/{uid}/fields"                 Gathered     ClientKey fields::post;
+    POST   "/render-template"                      OneCopy      ClientKey render::post;
+    GET    "/metrics"                              Gathered     MasterKey metrics::get;
     GET    "/tasks"                                Coordinators MasterKey tasks::list;
     GET    "/tasks/{uid}"                          Coordinators MasterKey tasks::get;
     GET    "/_miroir/proxy/stats"                  Proxy        Local     service::proxy_stats;

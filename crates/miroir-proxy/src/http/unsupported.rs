@@ -12,7 +12,6 @@ use crate::error::HttpError;
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/swap-indexes"),
-    ("POST", "/indexes/{uid}/fields"),
     ("POST", "/indexes/{uid}/compact"),
     ("POST", "/indexes/{uid}/documents/edit"),
     ("GET", "/indexes/{uid}/settings/{setting}"),
@@ -48,7 +47,6 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/dynamic-search-rules/{uid}"),
     ("PATCH", "/dynamic-search-rules/{uid}"),
     ("DELETE", "/dynamic-search-rules/{uid}"),
-    ("POST", "/render-template"),
     ("GET", "/chats"),
     ("GET", "/chats/{workspace}"),
     ("DELETE", "/chats/{workspace}"),
@@ -56,7 +54,6 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("PATCH", "/chats/{workspace}/settings"),
     ("DELETE", "/chats/{workspace}/settings"),
     ("POST", "/chats/{workspace}/chat/completions"),
-    ("GET", "/metrics"),
     ("POST", "/logs/stream"),
     ("DELETE", "/logs/stream"),
     ("POST", "/logs/stderr"),

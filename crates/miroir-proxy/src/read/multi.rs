@@ -74,11 +74,7 @@ impl Reads {
     }
 
     /// All searches merged into one list.
-    async fn federated(
-        &self,
-        federated: &Federated,
-        caller: &Caller,
-    ) -> Result<String, HttpError> {
+    async fn federated(&self, federated: &Federated, caller: &Caller) -> Result<String, HttpError> {
         // As Meilisearch does, indexes that only have facets to check come last.
         let (used, unused): (Vec<_>, Vec<_>) = federated
             .indexes()

@@ -183,11 +183,7 @@ impl Federated {
         merged
     }
 
-    fn write(
-        &self,
-        read: &[Read<'_>],
-        merged: &Merged<'_, '_, '_>,
-    ) -> Result<String, ApiError> {
+    fn write(&self, read: &[Read<'_>], merged: &Merged<'_, '_, '_>) -> Result<String, ApiError> {
         let answers = || read.iter().flat_map(|index| &index.answers);
         let first = |name: &str| answers().find_map(|answer| answer.raw(name));
         let mut out = String::from("{");
@@ -283,7 +279,9 @@ impl Federated {
         let mut facets = Vec::new();
         for index in read.iter().filter(|index| !index.positions.is_empty()) {
             let nodes = index.answers.iter();
-            let nodes: Vec<_> = nodes.filter_map(|node| node.object("facetsByIndex")).collect();
+            let nodes: Vec<_> = nodes
+                .filter_map(|node| node.object("facetsByIndex"))
+                .collect();
             facets.extend(IndexFacets::of(
                 index.index,
                 index.settings,

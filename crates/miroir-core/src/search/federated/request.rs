@@ -122,12 +122,7 @@ impl MultiSearch {
     /// What Meilisearch answers, with its code and words.
     pub fn from_json(content: &[u8]) -> Result<Self, ApiError> {
         let mut members = body::parse_object(content)?;
-        body::only(
-            &members,
-            "",
-            &["queries", "federation"],
-            Code::BadRequest,
-        )?;
+        body::only(&members, "", &["queries", "federation"], Code::BadRequest)?;
         let federation = match members.remove("federation") {
             None | Some(Value::Null) => None,
             Some(value) => Some(Federation::read(value)?),
@@ -198,14 +193,21 @@ fn read_index(value: Option<Value>, path: &str) -> Result<IndexUid, ApiError> {
 
 /// Whether the error names a member of the body, so that the query's own place goes before it.
 fn speaks_of_a_path(error: &ApiError) -> bool {
-    ["Invalid value ", "Unknown value ", "Unknown field ", "Missing field "]
-        .iter()
-        .any(|start| error.message.starts_with(start))
+    [
+        "Invalid value ",
+        "Unknown value ",
+        "Unknown field ",
+        "Missing field ",
+    ]
+    .iter()
+    .any(|start| error.message.starts_with(start))
         && error.message.contains("`.")
 }
 
 fn at_query(error: ApiError, at: usize) -> ApiError {
-    let message = error.message.replacen("`.", &format!("`.queries[{at}]."), 1);
+    let message = error
+        .message
+        .replacen("`.", &format!("`.queries[{at}]."), 1);
     ApiError { message, ..error }
 }
 
@@ -238,7 +240,9 @@ impl Beside {
             body::flag(value, &at("showPerformanceDetails"), code)?;
             beside.shows_performance = true;
         }
-        beside.has_media = members.remove("media").is_some_and(|media| !media.is_null());
+        beside.has_media = members
+            .remove("media")
+            .is_some_and(|media| !media.is_null());
         Ok(beside)
     }
 
@@ -324,7 +328,11 @@ fn federated_refusal(
         );
     }
     let facets = query.members().get("facets").and_then(Value::as_array);
-    let facets: Vec<&str> = facets.into_iter().flatten().filter_map(Value::as_str).collect();
+    let facets: Vec<&str> = facets
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if !facets.is_empty() {
         return refuse(
             Code::InvalidMultiSearchQueryFacets,
@@ -339,7 +347,10 @@ fn federated_refusal(
             "Using `.personalize` is not allowed in federated queries.\n - Hint: remove `personalize` from the query or remove `federation` from the request\n - Hint: pass `federation.personalize` for personalization in federated search".to_owned(),
         );
     }
-    let remote = beside.options.as_ref().is_some_and(|options| options.remote);
+    let remote = beside
+        .options
+        .as_ref()
+        .is_some_and(|options| options.remote);
     if remote && beside.uses_network {
         return refuse(
             Code::InvalidMultiSearchFederationOptions,
@@ -364,7 +375,10 @@ fn federated_refusal(
     if remote {
         return Some(needs_network("Performing a remote federated search"));
     }
-    let positioned = beside.options.as_ref().is_some_and(|options| options.position);
+    let positioned = beside
+        .options
+        .as_ref()
+        .is_some_and(|options| options.position);
     positioned.then(|| needs_network("Using `federationOptions.queryPosition`"))
 }
 
@@ -395,11 +409,7 @@ impl Federation {
         let distinct = given("distinct")
             .map(|value| body::text(value, &at("distinct"), Code::InvalidSearchDistinct))
             .transpose()?;
-        check_attributes(
-            "distinct",
-            distinct.as_deref(),
-            Code::InvalidSearchDistinct,
-        )?;
+        check_attributes("distinct", distinct.as_deref(), Code::InvalidSearchDistinct)?;
         let shows_performance = match members.get("showPerformanceDetails") {
             Some(value) => {
                 let code = Code::InvalidSearchShowPerformanceDetails;
@@ -408,7 +418,11 @@ impl Federation {
             None => false,
         };
         if let Some(value) = given("personalize") {
-            body::object(value.clone(), &at("personalize"), Code::InvalidSearchPersonalize)?;
+            body::object(
+                value.clone(),
+                &at("personalize"),
+                Code::InvalidSearchPersonalize,
+            )?;
             return Err(needs_personalization());
         }
         let pagination = match (page, hits_per_page) {
@@ -430,9 +444,7 @@ impl Federation {
     }
 }
 
-fn read_facets(
-    value: Option<Value>,
-) -> Result<BTreeMap<IndexUid, Option<Vec<String>>>, ApiError> {
+fn read_facets(value: Option<Value>) -> Result<BTreeMap<IndexUid, Option<Vec<String>>>, ApiError> {
     let code = Code::InvalidMultiSearchFacetsByIndex;
     let path = ".federation.facetsByIndex";
     let mut facets = BTreeMap::new();

@@ -48,7 +48,9 @@ impl Weight {
         let mut rules: Vec<(&String, &Value)> = details.iter().collect();
         let order = |rule: &Value| rule.get("order").and_then(Value::as_u64);
         rules.sort_by_key(|(_, rule)| order(rule).unwrap_or(u64::MAX));
-        let words = details.get("words").and_then(|rule| rule.get("matchingWords"));
+        let words = details
+            .get("words")
+            .and_then(|rule| rule.get("matchingWords"));
         let words = words.and_then(Value::as_f64).unwrap_or(1.0).max(1.0);
         let mut groups = Vec::new();
         let mut open: Vec<Relevance> = Vec::new();
@@ -147,7 +149,12 @@ impl Relevance {
             "proximity" => 1.0 + 7.0 * (words - 1.0),
             "attribute" | "attributeRank" | "wordPosition" => 1.0 + 10.0 * words,
             "exactness" => 3.0 * (words + 1.0),
-            "skipped" => return Some(Self { score: 0.0, steps: 1.0 }),
+            "skipped" => {
+                return Some(Self {
+                    score: 0.0,
+                    steps: 1.0,
+                });
+            }
             _ => return None,
         };
         Some(Self {
