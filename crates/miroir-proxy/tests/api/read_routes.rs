@@ -89,6 +89,7 @@ async fn errors_of_one_search_name_its_position() {
             "invalid_search_filter",
             "Inside `.queries[0]`: Index `movies`: Attribute `x` is not filterable.",
         ),
+        "/indexes/none/search" => error(404, "index_not_found", "Index `none` not found."),
         _ => error(400, "invalid_search_sort", "Attribute `y` is not sortable."),
     })
     .await;

@@ -15,4 +15,6 @@ pub use plan::Federated;
 pub use request::{Federation, MultiQuery, MultiSearch};
 
 #[cfg(test)]
+mod request_tests;
+#[cfg(test)]
 mod tests;
