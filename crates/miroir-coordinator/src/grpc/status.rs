@@ -97,6 +97,7 @@ pub fn of_rejection(rejection: &Rejection) -> Status {
         | Rejection::TooFewInSync { .. }
         | Rejection::StalePlan(_)
         | Rejection::StaleStep { .. }
+        | Rejection::Registry(_)
         | Rejection::Illegal(_) => Code::FailedPrecondition,
     };
     let mut status = Status::new(code, rejection.to_string());
