@@ -166,7 +166,13 @@ fn ids(value: &Value) -> Result<Vec<String>, ApiError> {
         .ok_or_else(|| wrong_type(code, ".ids", "an array", value))?;
     let id = |(at, item): (usize, &Value)| match item {
         Value::String(id) => Ok(id.clone()),
-        Value::Number(number) => Ok(number.to_string()),
+        Value::Number(number) if !number.is_f64() => Ok(number.to_string()),
+        Value::Number(number) => Err(ApiError::new(
+            code,
+            format!(
+                "In `.ids[{at}]`: Document identifier `{number}` is invalid. A document identifier can be of type integer or string, only composed of alphanumeric characters (a-z A-Z 0-9), hyphens (-) and underscores (_), and can not be more than 511 bytes."
+            ),
+        )),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
             Err(wrong_type(code, &format!(".ids[{at}]"), "a string", item))
         }
@@ -254,6 +260,11 @@ mod tests {
                 from_json(br#"{"ids":[true]}"#),
                 Code::InvalidDocumentIds,
                 "`.ids[0]`",
+            ),
+            (
+                from_json(br#"{"ids":[1.5]}"#),
+                Code::InvalidDocumentIds,
+                "In `.ids[0]`: Document identifier `1.5` is invalid.",
             ),
             (
                 from_json(br#"{"filter":1}"#),

@@ -24,7 +24,7 @@ struct Answered {
     settings: SearchSettings,
     gathered: Gathered<Bytes>,
     /// Kept until the answers are merged.
-    _begun: Begun,
+    begun: Begun,
 }
 
 impl Reads {
@@ -89,6 +89,8 @@ impl Reads {
         while let Some(index) = asked.next().await {
             answered.push(index?);
         }
+        let rules = answered.iter().map(Answered::ranking_rules);
+        federated.check_compatible(&rules.collect())?;
         let answers: Vec<IndexAnswers<'_>> = answered.iter().map(Answered::view).collect();
         let mut merged = federated.merge(&answers).map_err(unreadable)??;
         if answers.is_empty() {
@@ -136,13 +138,34 @@ impl Reads {
         Ok(Answered {
             settings,
             gathered,
-            _begun: begun,
+            begun,
             index,
         })
     }
 }
 
+/// The ranking rules of an index that sets none. What each rule of relevance does, and so their
+/// names in some versions, makes no difference here.
+const RANKING_RULES: [&str; 6] = [
+    "words",
+    "typo",
+    "proximity",
+    "attribute",
+    "sort",
+    "exactness",
+];
+
 impl Answered {
+    fn ranking_rules(&self) -> (IndexUid, Vec<String>) {
+        let rules = &self.begun.scope.route.settings["rankingRules"];
+        let rules = rules.as_array().map(|rules| {
+            let rules = rules.iter().filter_map(Value::as_str);
+            rules.map(str::to_owned).collect()
+        });
+        let default = || RANKING_RULES.map(str::to_owned).to_vec();
+        (self.index.clone(), rules.unwrap_or_else(default))
+    }
+
     fn view(&self) -> IndexAnswers<'_> {
         let answers = self.gathered.answers.iter();
         IndexAnswers {

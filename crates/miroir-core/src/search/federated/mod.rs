@@ -4,6 +4,7 @@
 //! a federated search of that node: so a document that several queries find is one hit, and totals
 //! and facets count it once. The lists of all nodes and indexes are then merged here.
 
+mod compatible;
 mod facets;
 mod merge;
 mod plan;
