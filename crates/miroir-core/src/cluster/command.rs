@@ -340,6 +340,19 @@ pub enum Command {
         /// The client's task that is about this version, if any.
         task: Option<TaskUid>,
     },
+    /// Reports that a node refuses an index's newest settings: they are gone back on.
+    RefuseSettings {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The proxy that sent them.
+        proxy: ProxyId,
+        /// The version that was refused.
+        version: u64,
+        /// Meilisearch's error object.
+        error: Value,
+    },
     /// Deletes an index.
     DeleteIndex {
         /// The index.

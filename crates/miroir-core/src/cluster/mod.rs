@@ -21,7 +21,10 @@ pub use command::{
     AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
     TaskUpdate, Write,
 };
-pub use index::{DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement};
+pub use index::{
+    DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
+    UnprovenSettings,
+};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
 pub use task::{Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};

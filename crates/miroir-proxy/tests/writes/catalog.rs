@@ -119,6 +119,17 @@ impl Catalog for Service {
             version: a.version,
             node_task: a.node_task,
         };
+        if let Some(refused) = request.refused {
+            let command = Command::RefuseSettings {
+                uid,
+                incarnation,
+                proxy: ProxyId(request.proxy),
+                version: refused.version,
+                error: serde_json::from_str(&refused.error).expect("an error object"),
+            };
+            let (_, epoch) = self.inner.command(&request.request_id, &command)?;
+            return Ok(Response::new(v1::SettingsEnqueuedReply { epoch }));
+        }
         let command = Command::SettingsEnqueued {
             uid,
             incarnation,

@@ -84,6 +84,15 @@ pub(super) fn change_settings(request: v1::ChangeSettingsRequest) -> Converted {
 
 pub(super) fn settings_enqueued(request: v1::SettingsEnqueuedRequest) -> Converted {
     let (uid, incarnation) = index(request.index)?;
+    if let Some(refused) = request.refused {
+        return Ok(Command::RefuseSettings {
+            uid,
+            incarnation,
+            proxy: ProxyId(request.proxy),
+            version: refused.version,
+            error: serde_json::from_str(&refused.error).map_err(|_| missing("error"))?,
+        });
+    }
     let applied = request.applied.into_iter().map(|one| AppliedSettings {
         node: NodeId(one.node),
         version: one.version,

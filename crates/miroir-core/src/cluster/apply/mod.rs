@@ -9,6 +9,7 @@ mod node;
 mod operation;
 mod proxy;
 mod registry;
+mod settings;
 mod topology;
 mod wish;
 mod write;
@@ -115,6 +116,13 @@ impl ClusterState {
                 applied,
                 task,
             } => self.settings_enqueued(at, (uid, *incarnation, *proxy), applied, *task),
+            Command::RefuseSettings {
+                uid,
+                incarnation,
+                proxy,
+                version,
+                error,
+            } => self.refuse_settings(at, (uid, *incarnation, *proxy), *version, error),
             Command::DeleteIndex {
                 uid,
                 incarnation,
@@ -139,7 +147,7 @@ impl ClusterState {
                 let uid = self.new_task(at, uid.clone(), task, Vec::new());
                 Ok(Outcome::TaskRegistered(uid))
             }
-            Command::UpdateTasks { updates } => Ok(self.update_tasks(updates)),
+            Command::UpdateTasks { updates } => Ok(self.update_tasks(at, updates)),
             Command::EjectReplica {
                 uid,
                 incarnation,
