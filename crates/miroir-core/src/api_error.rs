@@ -67,6 +67,7 @@ macro_rules! codes {
 
 codes! {
     BadRequest = "bad_request", 400, InvalidRequest;
+    BatchNotFound = "batch_not_found", 404, InvalidRequest;
     DocumentNotFound = "document_not_found", 404, InvalidRequest;
     FeatureNotEnabled = "feature_not_enabled", 400, InvalidRequest;
     IndexAlreadyExists = "index_already_exists", 409, InvalidRequest;
@@ -76,6 +77,7 @@ codes! {
     IndexPrimaryKeyNoCandidateFound = "index_primary_key_no_candidate_found", 400, InvalidRequest;
     Internal = "internal", 500, Internal;
     InvalidApiKey = "invalid_api_key", 403, Auth;
+    InvalidBatchUids = "invalid_batch_uids", 400, InvalidRequest;
     InvalidContentType = "invalid_content_type", 415, InvalidRequest;
     InvalidDocumentCsvDelimiter = "invalid_document_csv_delimiter", 400, InvalidRequest;
     InvalidDocumentFields = "invalid_document_fields", 400, InvalidRequest;
@@ -162,6 +164,7 @@ codes! {
     MissingMasterKey = "missing_master_key", 401, Auth;
     MissingPayload = "missing_payload", 400, InvalidRequest;
     MissingSearchHybrid = "missing_search_hybrid", 400, InvalidRequest;
+    MissingTaskFilters = "missing_task_filters", 400, InvalidRequest;
     NotFound = "not_found", 404, InvalidRequest;
     PayloadTooLarge = "payload_too_large", 413, InvalidRequest;
     RemoteBadResponse = "remote_bad_response", 502, System;

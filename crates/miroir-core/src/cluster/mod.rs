@@ -10,6 +10,7 @@ mod index;
 mod outcome;
 mod policy;
 mod task;
+mod task_query;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,8 @@ pub use command::{
 pub use index::{DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
-pub use task::{Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};
+pub use task::{Broadcast, Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};
+pub use task_query::TaskQuery;
 pub use topology::{
     Admission, Group, GroupState, Hold, Node, Operation, OperationKind, OperationState, Proxy,
 };
@@ -58,6 +60,9 @@ pub struct ClusterState {
     pub migrations: BTreeMap<MigrationId, migration::Record>,
     /// Client-visible tasks.
     pub tasks: TaskRegistry,
+    /// Tasks that some nodes have still to be asked for.
+    #[serde(default)]
+    pub broadcasts: Vec<Broadcast>,
     /// The next id of each kind that counts up.
     next: NextIds,
 }
@@ -109,6 +114,7 @@ impl ClusterState {
             operations: self.operations.clone(),
             migrations: self.migrations.clone(),
             tasks: TaskRegistry::default(),
+            broadcasts: self.broadcasts.clone(),
             next: self.next.clone(),
         }
     }

@@ -9,4 +9,5 @@ mod operations;
 mod refusals;
 mod state;
 mod support;
+mod tasks;
 mod walk;

@@ -5,6 +5,7 @@
 //! comes back. They decide nothing about nodes or shards.
 
 mod auth;
+mod batches;
 mod body;
 mod document_query;
 mod documents;
@@ -13,11 +14,15 @@ mod indexes;
 mod params;
 mod path;
 mod reads;
+mod refusals;
 pub mod routes;
 mod service;
 mod settings;
+mod sub_settings;
+mod task_query;
 mod tasks;
 mod unsupported;
+mod upkeep;
 mod view;
 
 use std::net::SocketAddr;

@@ -6,7 +6,10 @@
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
-use super::{Server, documents, indexes, reads, service, settings, tasks, unsupported};
+use super::{
+    Server, batches, documents, indexes, reads, service, settings, sub_settings, tasks,
+    unsupported, upkeep,
+};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +128,20 @@ routes! {
     GET    "/indexes/{uid}/settings"               OneCopy      MasterKey settings::get;
     PATCH  "/indexes/{uid}/settings"               Write        MasterKey settings::patch;
     DELETE "/indexes/{uid}/settings"               Write        MasterKey settings::reset;
+    GET    "/indexes/{uid}/settings/{setting}"     OneCopy      MasterKey sub_settings::get;
+    PUT    "/indexes/{uid}/settings/{setting}"     Write        MasterKey sub_settings::update;
+    PATCH  "/indexes/{uid}/settings/{setting}"     Write        MasterKey sub_settings::update;
+    DELETE "/indexes/{uid}/settings/{setting}"     Write        MasterKey sub_settings::reset;
     GET    "/tasks"                                Coordinators MasterKey tasks::list;
     GET    "/tasks/{uid}"                          Coordinators MasterKey tasks::get;
+    POST   "/tasks/cancel"                         Coordinators MasterKey tasks::cancel;
+    DELETE "/tasks"                                Coordinators MasterKey tasks::delete;
+    GET    "/batches"                              Coordinators MasterKey batches::list;
+    GET    "/batches/{uid}"                        Coordinators MasterKey batches::get;
+    POST   "/indexes/{uid}/compact"                Coordinators MasterKey upkeep::compact;
+    POST   "/dumps"                                Coordinators MasterKey upkeep::dump;
+    POST   "/snapshots"                            Coordinators MasterKey upkeep::snapshot;
+    GET    "/_miroir/tasks/{uid}"                  Coordinators MasterKey tasks::detail;
     GET    "/_miroir/proxy/stats"                  Proxy        Local     service::proxy_stats;
 }
 

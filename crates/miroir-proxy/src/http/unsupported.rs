@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use miroir_core::api_error::{ApiError, Code};
 
-use super::{Server, routes};
+use super::{Server, refusals, routes};
 use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
@@ -17,25 +17,14 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/indexes/{uid}/similar"),
     ("POST", "/indexes/{uid}/similar"),
     ("POST", "/indexes/{uid}/fields"),
-    ("POST", "/indexes/{uid}/compact"),
     ("POST", "/indexes/{uid}/documents/edit"),
-    ("GET", "/indexes/{uid}/settings/{setting}"),
-    ("PUT", "/indexes/{uid}/settings/{setting}"),
-    ("PATCH", "/indexes/{uid}/settings/{setting}"),
-    ("DELETE", "/indexes/{uid}/settings/{setting}"),
-    ("DELETE", "/tasks"),
-    ("POST", "/tasks/cancel"),
     ("POST", "/tasks/compact"),
     ("GET", "/tasks/{uid}/documents"),
-    ("GET", "/batches"),
-    ("GET", "/batches/{uid}"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("GET", "/keys/{key}"),
     ("PATCH", "/keys/{key}"),
     ("DELETE", "/keys/{key}"),
-    ("POST", "/dumps"),
-    ("POST", "/snapshots"),
     ("POST", "/export"),
     ("GET", "/network"),
     ("PATCH", "/network"),
@@ -80,13 +69,10 @@ pub fn handler(method: &str) -> MethodRouter<Server> {
 
 async fn not_supported(method: Method, path: MatchedPath) -> HttpError {
     let route = format!("{method} {}", path.as_str());
-    ApiError::new(
-        Code::FeatureNotEnabled,
-        format!(
-            "`{route}` is not supported by this Miroir cluster. The routes that are supported are listed in Miroir's docs/api.md."
-        ),
-    )
-    .into()
+    let more = refusals::reason(path.as_str())
+        .unwrap_or("The routes that are supported are listed in Miroir's docs/api.md.");
+    let message = format!("`{route}` is not supported by this Miroir cluster. {more}");
+    ApiError::new(Code::FeatureNotEnabled, message).into()
 }
 
 /// Answers a method that the path does not have.

@@ -60,6 +60,8 @@ pub enum Operation {
     Settings {
         /// The client's JSON object.
         patch: Value,
+        /// Whether an index that does not exist is created for it.
+        creates: bool,
     },
     /// Puts every setting back to its default.
     ResetSettings,

@@ -34,7 +34,7 @@ impl Shared {
         deadline: Instant,
     ) -> Unrouted {
         match operation {
-            Operation::AddDocuments(_) | Operation::Settings { .. } => {
+            Operation::AddDocuments(_) | Operation::Settings { creates: true, .. } => {
                 if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
                 }
@@ -48,6 +48,7 @@ impl Shared {
             | Operation::DeleteBatch { .. }
             | Operation::DeleteByFilter { .. }
             | Operation::DeleteAll
+            | Operation::Settings { creates: false, .. }
             | Operation::ResetSettings
             | Operation::CreateIndex { .. }
             | Operation::UpdateIndex { .. }
@@ -219,8 +220,8 @@ fn task_of(operation: &Operation) -> NewTask {
         }
         Operation::DeleteByFilter { filter } => tasks::deletion_by_filter(filter),
         Operation::DeleteAll => tasks::deletion_of_all(),
-        Operation::Settings { patch } => tasks::settings(patch),
-        Operation::ResetSettings => tasks::settings(&serde_json::json!({})),
+        Operation::Settings { patch, .. } => tasks::settings(patch),
+        Operation::ResetSettings => tasks::settings_reset(),
         Operation::CreateIndex { primary_key } => tasks::creation(primary_key.as_deref()),
         Operation::UpdateIndex { primary_key } => tasks::update(primary_key.as_deref()),
         Operation::DeleteIndex => tasks::index_deletion(),

@@ -217,6 +217,7 @@ async fn a_new_holder_gets_the_settings_without_any_write() {
     let proxy = cluster.proxy().await;
     proxy
         .submit(Operation::Settings {
+            creates: true,
             patch: json!({ "stopWords": ["the"] }),
         })
         .await

@@ -62,8 +62,15 @@ fn of(state: &ClusterState, task: &Task) -> Work {
             .any(|departed| departed.task == task.uid),
         // Of an index that is gone nothing more will come.
         (TaskKind::SettingsUpdate | TaskKind::IndexCreation, None) => true,
+        (TaskKind::IndexCompaction | TaskKind::DumpCreation | TaskKind::SnapshotCreation, _) => {
+            !state.broadcasts.iter().any(|one| one.task == task.uid)
+        }
         (
-            TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion | TaskKind::IndexUpdate,
+            TaskKind::DocumentAdditionOrUpdate
+            | TaskKind::DocumentDeletion
+            | TaskKind::IndexUpdate
+            | TaskKind::TaskCancelation
+            | TaskKind::TaskDeletion,
             _,
         ) => true,
     };
@@ -101,7 +108,12 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
         | TaskKind::DocumentAdditionOrUpdate
         | TaskKind::DocumentDeletion
         | TaskKind::IndexUpdate
-        | TaskKind::IndexDeletion => index.settings.version,
+        | TaskKind::IndexDeletion
+        | TaskKind::IndexCompaction
+        | TaskKind::TaskCancelation
+        | TaskKind::TaskDeletion
+        | TaskKind::DumpCreation
+        | TaskKind::SnapshotCreation => index.settings.version,
     };
     let mut complete = true;
     for node in users(index) {
