@@ -70,6 +70,8 @@ codes! {
     BatchNotFound = "batch_not_found", 404, InvalidRequest;
     DocumentNotFound = "document_not_found", 404, InvalidRequest;
     FeatureNotEnabled = "feature_not_enabled", 400, InvalidRequest;
+    ImmutableIndexCreatedAt = "immutable_index_created_at", 400, InvalidRequest;
+    ImmutableIndexUpdatedAt = "immutable_index_updated_at", 400, InvalidRequest;
     IndexAlreadyExists = "index_already_exists", 409, InvalidRequest;
     IndexNotFound = "index_not_found", 404, InvalidRequest;
     IndexPrimaryKeyAlreadyExists = "index_primary_key_already_exists", 400, InvalidRequest;
@@ -128,6 +130,8 @@ codes! {
     InvalidSettingsFacetSearch = "invalid_settings_facet_search", 400, InvalidRequest;
     InvalidSettingsFaceting = "invalid_settings_faceting", 400, InvalidRequest;
     InvalidSettingsFilterableAttributes = "invalid_settings_filterable_attributes", 400, InvalidRequest;
+    InvalidSettingsForeignKeys = "invalid_settings_foreign_keys", 400, InvalidRequest;
+    InvalidSettingsIndexChat = "invalid_settings_index_chat", 400, InvalidRequest;
     InvalidSettingsLocalizedAttributes = "invalid_settings_localized_attributes", 400, InvalidRequest;
     InvalidSettingsNonSeparatorTokens = "invalid_settings_non_separator_tokens", 400, InvalidRequest;
     InvalidSettingsPagination = "invalid_settings_pagination", 400, InvalidRequest;

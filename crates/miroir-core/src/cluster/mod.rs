@@ -24,7 +24,7 @@ pub use command::{
 pub use index::{DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
-pub use task::{Broadcast, Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};
+pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use task_query::TaskQuery;
 pub use topology::{
     Admission, Group, GroupState, Hold, Node, Operation, OperationKind, OperationState, Proxy,
@@ -63,6 +63,9 @@ pub struct ClusterState {
     /// Tasks that some nodes have still to be asked for.
     #[serde(default)]
     pub broadcasts: Vec<Broadcast>,
+    /// Deletions of tasks that wait for some of them to end.
+    #[serde(default)]
+    pub deletions: Vec<TaskDeletion>,
     /// The next id of each kind that counts up.
     next: NextIds,
 }
@@ -115,6 +118,7 @@ impl ClusterState {
             migrations: self.migrations.clone(),
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
+            deletions: self.deletions.clone(),
             next: self.next.clone(),
         }
     }

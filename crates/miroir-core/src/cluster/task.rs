@@ -140,6 +140,17 @@ pub struct TaskPart {
     pub counts: bool,
 }
 
+/// A deletion of tasks that waits for some of them to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDeletion {
+    /// The task that deletes.
+    pub task: TaskUid,
+    /// The tasks that it means.
+    pub matched: BTreeSet<TaskUid>,
+    /// Those of them that were being carried out when it was asked for, and still are.
+    pub waits_for: BTreeSet<TaskUid>,
+}
+
 /// A task that every node concerned carries out by itself, as long as some have not been asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broadcast {

@@ -50,17 +50,15 @@ pub fn details(patch: &Value) -> Value {
 /// The `details` of the task that puts every setting back to its default.
 #[must_use]
 pub fn details_of_reset() -> Value {
-    let all = ["displayedAttributes", "searchableAttributes"];
-    let value = |name: &&str| match all.contains(name) {
-        true => Value::from(vec!["*"]),
-        false => Value::Null,
-    };
-    let shown = SHOWN.iter().map(|name| ((*name).to_owned(), value(name)));
+    let shown = SHOWN
+        .iter()
+        .map(|name| ((*name).to_owned(), shown(name, &Value::Null)));
     Value::Object(shown.collect())
 }
 
 fn shown(name: &str, value: &Value) -> Value {
     match (name, value) {
+        ("displayedAttributes" | "searchableAttributes", Value::Null) => Value::from(vec!["*"]),
         (_, Value::Array(items)) if SETS.contains(&name) => sorted(items),
         ("typoTolerance", Value::Object(fields)) => Value::Object(
             fields

@@ -27,6 +27,8 @@ pub(super) enum Shape {
     RankingRule,
     /// An object with a source; the node checks the rest.
     Embedder,
+    /// An object of a setting that is not offered.
+    AnyObject,
     /// As the shape, or null.
     Nullable(&'static Shape),
 }
@@ -121,6 +123,11 @@ pub(super) fn of_setting(name: &str) -> Option<(Shape, Code)> {
             Shape::OneOf(&["indexingTime", "disabled"]),
             Code::InvalidSettingsPrefixSearch,
         ),
+        "chat" => (Shape::AnyObject, Code::InvalidSettingsIndexChat),
+        "foreignKeys" => (
+            Shape::List(&Shape::AnyObject),
+            Code::InvalidSettingsForeignKeys,
+        ),
         _ => return None,
     })
 }
@@ -131,7 +138,8 @@ pub(super) fn check(shape: &Shape, path: &str, code: Code, value: &Value) -> Res
     match (shape, value) {
         (Shape::Nullable(_), Value::Null)
         | (Shape::Text, Value::String(_))
-        | (Shape::Flag, Value::Bool(_)) => Ok(()),
+        | (Shape::Flag, Value::Bool(_))
+        | (Shape::AnyObject, Value::Object(_)) => Ok(()),
         (Shape::Nullable(inner), _) => check(inner, path, code, value),
         (Shape::Text, _) => wrong("a string"),
         (Shape::Flag, _) => wrong("a boolean"),
@@ -173,9 +181,14 @@ pub(super) fn check(shape: &Shape, path: &str, code: Code, value: &Value) -> Res
             Some(source) => check(&SOURCE, &format!("{path}.source"), code, source),
             None => Ok(()),
         },
-        (Shape::Map(_) | Shape::Fields(_) | Shape::Required(_) | Shape::Embedder, _) => {
-            wrong("an object")
-        }
+        (
+            Shape::Map(_)
+            | Shape::Fields(_)
+            | Shape::Required(_)
+            | Shape::Embedder
+            | Shape::AnyObject,
+            _,
+        ) => wrong("an object"),
         (Shape::FilterableRule, Value::Object(_)) => check_filterable(path, code, value),
         (Shape::FilterableRule, _) => check(&Shape::Text, path, code, value),
         (Shape::RankingRule, Value::String(rule)) => check_ranking_rule(path, code, rule),
@@ -281,13 +294,34 @@ fn check_ranking_rule(path: &str, code: Code, rule: &str) -> Result<(), ApiError
         None => format!(
             "`{rule}` ranking rule is invalid. Valid ranking rules are words, typo, sort, proximity, attribute, exactness and custom ranking rules."
         ),
-        Some(field) if field.starts_with("_geo") => {
-            format!("`{field}` is a reserved keyword and thus can't be used as a ranking rule")
-        }
-        Some(_) => return Ok(()),
+        Some(field) => match reserved(field) {
+            Some(problem) => problem,
+            None => return Ok(()),
+        },
     };
     Err(ApiError::new(
         code,
         format!("Invalid value{}: {problem}", at(path)),
+    ))
+}
+
+/// Why a field cannot be ranked by, when its name is a function's.
+fn reserved(field: &str) -> Option<String> {
+    let of = |name: &str| field == name || field.starts_with(&format!("{name}("));
+    let reserved = |name: &str| {
+        format!("`{name}` is a reserved keyword and thus can't be used as a ranking rule")
+    };
+    if ["_geo", "_geoDistance", "_geojson"].contains(&field) {
+        return Some(reserved(field));
+    }
+    let uses = [
+        ("_geoPoint", "sorting"),
+        ("_geoRadius", "filtering"),
+        ("_geoBoundingBox", "filtering"),
+    ];
+    let (name, used) = uses.into_iter().find(|(name, _)| of(name))?;
+    let reserved = reserved(name);
+    Some(format!(
+        "{reserved}. `{name}` can only be used for {used} at search time"
     ))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::validate::{check_one, not_offered};
+use super::validate::check_one;
 use crate::api_error::ApiError;
 
 /// The method that replaces or changes a setting.
@@ -69,7 +69,6 @@ impl SubSetting {
     /// object of all settings. `feature_not_enabled` for a setting that is not offered.
     pub fn patch(&self, value: Value) -> Result<Value, ApiError> {
         if !value.is_null() {
-            not_offered(self.name)?;
             check_one(self.name, "", &value)?;
         }
         Ok(Value::Object(Map::from_iter([(

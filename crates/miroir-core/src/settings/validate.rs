@@ -18,12 +18,10 @@ pub fn validate(patch: &Value) -> Result<(), ApiError> {
         .as_object()
         .ok_or_else(|| wrong_type(Code::BadRequest, "", "an object", patch))?;
     for (name, value) in members {
-        if shape::of_setting(name).is_none() && !NOT_OFFERED.iter().any(|(known, _)| known == name)
-        {
+        if shape::of_setting(name).is_none() {
             return Err(unknown_field("", name, &known_names()));
         }
         if !value.is_null() {
-            not_offered(name)?;
             check_one(name, &format!(".{name}"), value)?;
         }
     }
@@ -44,7 +42,7 @@ const NOT_OFFERED: [(&str, &str); 2] = [
 ];
 
 /// Refuses a setting that Miroir does not offer.
-pub(super) fn not_offered(name: &str) -> Result<(), ApiError> {
+fn not_offered(name: &str) -> Result<(), ApiError> {
     match NOT_OFFERED.iter().find(|(known, _)| *known == name) {
         Some((_, message)) => Err(ApiError::new(Code::FeatureNotEnabled, *message)),
         None => Ok(()),
@@ -59,7 +57,7 @@ fn known_names() -> Vec<&'static str> {
     names
 }
 
-/// Checks the value of one setting that is offered, which stands at `path`: `.stopWords`, or nothing when the value is
+/// Checks the value of one setting, which stands at `path`: `.stopWords`, or nothing when the value is
 /// the whole body.
 pub(super) fn check_one(name: &str, path: &str, value: &Value) -> Result<(), ApiError> {
     let Some((shape, code)) = shape::of_setting(name) else {
@@ -69,7 +67,8 @@ pub(super) fn check_one(name: &str, path: &str, value: &Value) -> Result<(), Api
     check_typo_sizes(name, path, value)?;
     check_attributes(name, attributes_of(name, value), code)?;
     check_tokens(name, value, code)?;
-    check_templates(name, value, code)
+    check_templates(name, value, code)?;
+    not_offered(name)
 }
 
 fn check_typo_sizes(name: &str, path: &str, value: &Value) -> Result<(), ApiError> {

@@ -54,41 +54,58 @@ fn of_books() -> TaskQuery {
     }
 }
 
-#[test]
-fn only_finished_tasks_are_deleted_and_their_uids_are_not_given_again() {
-    let mut log = with_tasks();
-    let delete = Command::DeleteTasks {
-        query: of_books(),
+fn delete(query: TaskQuery) -> Command {
+    Command::DeleteTasks {
+        query,
         original_filter: "?indexUids=books".to_owned(),
-    };
-    let deletion = registered(&mut log, &delete);
+    }
+}
+
+fn end(log: &mut Log, uid: TaskUid) {
+    log.apply(&Command::UpdateTasks {
+        updates: vec![TaskUpdate {
+            uid,
+            status: TaskStatus::Succeeded,
+            details: None,
+            error: None,
+            started_at_ms: Some(1),
+            finished_at_ms: Some(2),
+        }],
+    });
+}
+
+#[test]
+fn finished_tasks_are_deleted_once_what_is_being_carried_out_has_ended() {
+    let mut log = with_tasks();
+    let deletion = registered(&mut log, &delete(of_books()));
     assert_eq!(deletion, TaskUid(3));
+    assert_eq!(task(&log, deletion).status, TaskStatus::Enqueued);
+    assert!(
+        log.state.tasks.get(TaskUid(1)).is_some(),
+        "it waits for task 0"
+    );
+    end(&mut log, TaskUid(0));
     let done = task(&log, deletion);
     assert_eq!(
         (done.status, &done.details),
         (
             TaskStatus::Succeeded,
-            &json!({"matchedTasks": 3, "deletedTasks": 1, "originalFilter": "?indexUids=books"})
+            &json!({"matchedTasks": 3, "deletedTasks": 2, "originalFilter": "?indexUids=books"})
         )
     );
     assert!(done.started_at_ms.is_some() && done.finished_at_ms.is_some());
-    assert_eq!(log.state.tasks.get(TaskUid(1)), None);
-    let unfinished: Vec<u32> = log
-        .state
-        .tasks
-        .unfinished()
-        .map(|task| task.uid.0)
-        .collect();
-    assert_eq!(unfinished, [0, 2]);
-    // What tells of a deletion can be deleted, too; it is never its own.
-    let everything = Command::DeleteTasks {
-        query: TaskQuery::default(),
-        original_filter: "?uids=*".to_owned(),
+    let left: Vec<u32> = log.state.tasks.iter().map(|task| task.uid.0).collect();
+    assert_eq!(left, [2, 3], "it does not wait for what comes later");
+    // What tells of a deletion can be deleted, too; it is never its own. Uids are not given again.
+    let succeeded = TaskQuery {
+        statuses: vec![TaskStatus::Succeeded],
+        ..TaskQuery::default()
     };
-    let second = registered(&mut log, &everything);
+    let second = registered(&mut log, &delete(succeeded));
     assert_eq!(second, TaskUid(4));
     assert_eq!(task(&log, second).details["deletedTasks"], 1);
     assert_eq!(log.state.tasks.get(deletion), None);
+    assert!(log.state.deletions.is_empty());
 }
 
 #[test]
@@ -105,16 +122,7 @@ fn what_nodes_were_given_is_not_called_off() {
     );
     assert_eq!(task(&log, TaskUid(0)).status, TaskStatus::Enqueued);
     // Later the copies' verdicts count as ever.
-    log.apply(&Command::UpdateTasks {
-        updates: vec![TaskUpdate {
-            uid: TaskUid(0),
-            status: TaskStatus::Succeeded,
-            details: None,
-            error: None,
-            started_at_ms: Some(1),
-            finished_at_ms: Some(2),
-        }],
-    });
+    end(&mut log, TaskUid(0));
     assert_eq!(task(&log, TaskUid(0)).status, TaskStatus::Succeeded);
 }
 

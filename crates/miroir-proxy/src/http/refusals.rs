@@ -33,7 +33,8 @@ const REASONS: &[(&str, &str)] = &[
 ];
 
 const NETWORK: &str = "Which nodes there are, and what each of them holds, is for the coordinators to say. Ask them with miroirctl.";
-const LOGS: &str = "Every process writes a log of its own. Ask the nodes, or read the logs where they run.";
+const LOGS: &str =
+    "Every process writes a log of its own. Ask the nodes, or read the logs where they run.";
 
 /// Why the route at `path` is refused; nothing where it is only not offered yet.
 #[must_use]

@@ -120,8 +120,8 @@ pub fn read_query(params: &Params) -> Result<TaskQuery, ApiError> {
         nothing: false,
         begun,
         uids: uids.iter().flatten().copied().map(TaskUid).collect(),
-        index_uids: indexes.unwrap_or_default(),
-        statuses: statuses.unwrap_or_default(),
+        index_uids: indexes.clone().unwrap_or_default(),
+        statuses: statuses.clone().unwrap_or_default(),
         kinds: kinds.iter().flatten().flatten().copied().collect(),
         after_enqueued_at_ms: time("afterEnqueuedAt", Code::InvalidTaskAfterEnqueuedAt, true)?,
         before_enqueued_at_ms: time("beforeEnqueuedAt", Code::InvalidTaskBeforeEnqueuedAt, false)?,
@@ -133,7 +133,9 @@ pub fn read_query(params: &Params) -> Result<TaskQuery, ApiError> {
     // An empty list means "any" to the catalog, and "none of these" to the client.
     query.nothing = canceled.is_some()
         || (uids.is_some() && query.uids.is_empty())
-        || (kinds.is_some() && query.kinds.is_empty());
+        || (kinds.is_some() && query.kinds.is_empty())
+        || (statuses.is_some() && query.statuses.is_empty())
+        || (indexes.is_some() && query.index_uids.is_empty());
     Ok(query)
 }
 
@@ -264,7 +266,13 @@ mod tests {
             };
             assert_eq!(filter(text), Ok(expected), "{text}");
         }
-        for nothing in ["canceledBy=1", "types=indexSwap", "uids=1&batchUids=2"] {
+        for nothing in [
+            "canceledBy=1",
+            "types=indexSwap",
+            "uids=1&batchUids=2",
+            "uids=",
+            "statuses=,",
+        ] {
             assert!(filter(nothing).expect(nothing).query.nothing, "{nothing}");
         }
         let page = filter("reverse=true&from=7&limit=3").expect("a page");

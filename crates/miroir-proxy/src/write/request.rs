@@ -118,6 +118,8 @@ pub struct WriteRequest {
     pub index: IndexUid,
     /// What is to be done.
     pub operation: Operation,
+    /// The client's own `customMetadata` of a deletion. Documents bring theirs.
+    pub custom_metadata: Option<String>,
     /// Whether another proxy sent it: it is never passed on again then.
     pub forwarded: bool,
     /// The request itself.

@@ -111,10 +111,7 @@ impl Shared {
                 Place::Elsewhere(url) => {
                     self.elsewhere(&request, &url, table.epoch, deadline).await
                 }
-                Place::Unknown => match self
-                    .on_unknown_index(&request.index, &request.operation, deadline)
-                    .await
-                {
+                Place::Unknown => match self.on_unknown_index(&request, deadline).await {
                     Unrouted::Done(answer) => Try::Done(answer),
                     Unrouted::Again => continue,
                 },
@@ -155,11 +152,17 @@ impl Shared {
         (room, active): (&mut Option<OwnedSemaphorePermit>, &mut Option<Active>),
         deadline: Instant,
     ) -> Try {
-        let prepared = match self.prepare(&request.operation, route, deadline).await {
+        let mut prepared = match self.prepare(&request.operation, route, deadline).await {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return Try::Again,
             Err(error) => return Try::Done(Err(error)),
         };
+        if request.custom_metadata.is_some() {
+            prepared
+                .task
+                .custom_metadata
+                .clone_from(&request.custom_metadata);
+        }
         let (answer, answered) = oneshot::channel();
         let submission = Submission {
             work: prepared.work,

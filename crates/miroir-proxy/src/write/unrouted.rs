@@ -8,7 +8,7 @@ use miroir_core::id::{IndexUid, TaskUid};
 use uuid::Uuid;
 
 use super::finish::{now_ms, uncommitted};
-use super::request::Operation;
+use super::request::{Operation, WriteRequest};
 use super::{Accepted, Shared, WriteError, prepare, tasks};
 
 /// An index that was created a moment ago, by way of another proxy, comes with the next table.
@@ -29,10 +29,10 @@ impl Shared {
     /// Carries out what a client asks of an index that the table does not have.
     pub(super) async fn on_unknown_index(
         &self,
-        uid: &IndexUid,
-        operation: &Operation,
+        request: &WriteRequest,
         deadline: Instant,
     ) -> Unrouted {
+        let (uid, operation) = (&request.index, &request.operation);
         match operation {
             Operation::AddDocuments(_) | Operation::Settings { creates: true, .. } => {
                 if let Err(error) = prepare::check_apart(operation).await {
@@ -64,7 +64,8 @@ impl Shared {
                 {
                     return Unrouted::Again;
                 }
-                let failed = tasks::failed(task_of(operation), &tasks::index_not_found(uid));
+                let mut failed = tasks::failed(task_of(operation), &tasks::index_not_found(uid));
+                failed.custom_metadata.clone_from(&request.custom_metadata);
                 Unrouted::Done(self.register(uid, &failed).await)
             }
         }

@@ -69,10 +69,11 @@ fn of(state: &ClusterState, task: &Task) -> Work {
             TaskKind::DocumentAdditionOrUpdate
             | TaskKind::DocumentDeletion
             | TaskKind::IndexUpdate
-            | TaskKind::TaskCancelation
-            | TaskKind::TaskDeletion,
+            | TaskKind::TaskCancelation,
             _,
         ) => true,
+        // Ended by the command that ends the last task that it waits for.
+        (TaskKind::TaskDeletion, _) => false,
     };
     let in_use = match index {
         Some(index) => users(index),

@@ -151,7 +151,7 @@ impl ClusterState {
             Command::BroadcastSent { task, node, answer } => {
                 Ok(self.broadcast_sent(at, *task, *node, answer))
             }
-            Command::UpdateTasks { updates } => Ok(self.update_tasks(updates)),
+            Command::UpdateTasks { updates } => Ok(self.update_tasks(at, updates)),
             Command::EjectReplica {
                 uid,
                 incarnation,

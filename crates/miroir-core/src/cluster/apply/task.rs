@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::At;
 use crate::api_error::{ApiError, Code};
 use crate::cluster::{
-    Broadcast, ClusterState, NewTask, Outcome, TaskKind, TaskPart, TaskQuery, TaskStatus,
+    Broadcast, ClusterState, NewTask, Outcome, TaskDeletion, TaskKind, TaskPart, TaskQuery,
+    TaskStatus,
 };
 use crate::id::{IndexUid, NodeId, TaskUid};
 
@@ -19,35 +20,71 @@ impl ClusterState {
         let details = json!({
             "matchedTasks": matched, "canceledTasks": 0, "originalFilter": filter,
         });
-        self.done_at_once(at, TaskKind::TaskCancelation, details)
+        let task = plain(TaskKind::TaskCancelation, details);
+        let uid = self.new_task(at, None, &task, Vec::new());
+        self.end_well(at, uid);
+        Outcome::TaskRegistered(uid)
     }
 
+    /// As in Meilisearch, a deletion comes after what is being carried out: the oldest unfinished task of each index. It
+    /// jumps the queue of the others, which it leaves.
     pub(super) fn delete_tasks(&mut self, at: At, query: &TaskQuery, filter: &str) -> Outcome {
         let matching = self.tasks.iter().filter(|task| query.matches(task));
-        let matching: Vec<TaskUid> = matching.map(|task| task.uid).collect();
-        let finished = matching.iter().filter(|uid| self.tasks.forget(**uid));
-        let deleted = finished.count();
+        let matched: BTreeSet<TaskUid> = matching.map(|task| task.uid).collect();
+        let mut indexes = BTreeSet::new();
+        let mut waits_for = BTreeSet::new();
+        for task in self.tasks.unfinished() {
+            if indexes.insert(task.index.clone()) && matched.contains(&task.uid) {
+                waits_for.insert(task.uid);
+            }
+        }
         let details = json!({
-            "matchedTasks": matching.len(), "deletedTasks": deleted, "originalFilter": filter,
+            "matchedTasks": matched.len(), "deletedTasks": null, "originalFilter": filter,
         });
-        self.done_at_once(at, TaskKind::TaskDeletion, details)
+        let uid = self.new_task(
+            at,
+            None,
+            &plain(TaskKind::TaskDeletion, details),
+            Vec::new(),
+        );
+        self.deletions.push(TaskDeletion {
+            task: uid,
+            matched,
+            waits_for,
+        });
+        self.settle_deletions(at);
+        Outcome::TaskRegistered(uid)
     }
 
-    /// Registers a task that this very command has carried out.
-    fn done_at_once(&mut self, at: At, kind: TaskKind, details: Value) -> Outcome {
-        let task = NewTask {
-            kind,
-            details,
-            custom_metadata: None,
-            failure: None,
-        };
-        let uid = self.new_task(at, None, &task, Vec::new());
+    /// Carries out the deletions of tasks that wait for none any more. To be called whenever tasks have ended.
+    pub(super) fn settle_deletions(&mut self, at: At) {
+        let unfinished: BTreeSet<TaskUid> = self.tasks.unfinished().map(|task| task.uid).collect();
+        for mut deletion in std::mem::take(&mut self.deletions) {
+            deletion.waits_for.retain(|uid| unfinished.contains(uid));
+            if !deletion.waits_for.is_empty() {
+                self.deletions.push(deletion);
+                continue;
+            }
+            let forgotten = deletion
+                .matched
+                .iter()
+                .filter(|uid| self.tasks.forget(**uid));
+            let deleted = forgotten.count();
+            self.tasks.change(deletion.task, |task| {
+                if let Some(count) = task.details.get_mut("deletedTasks") {
+                    *count = json!(deleted);
+                }
+            });
+            self.end_well(at, deletion.task);
+        }
+    }
+
+    fn end_well(&mut self, at: At, uid: TaskUid) {
         self.tasks.change(uid, |task| {
             task.status = TaskStatus::Succeeded;
             task.started_at_ms = Some(at.ms);
             task.finished_at_ms = Some(at.ms);
         });
-        Outcome::TaskRegistered(uid)
     }
 
     pub(super) fn broadcast(&mut self, at: At, uid: Option<&IndexUid>, task: &NewTask) -> Outcome {
@@ -103,6 +140,7 @@ impl ClusterState {
                     task.started_at_ms = task.started_at_ms.or(Some(at.ms));
                     task.finished_at_ms = Some(at.ms);
                 });
+                self.settle_deletions(at);
             }
         }
         self.forget_sent_broadcasts();
@@ -119,6 +157,15 @@ impl ClusterState {
 
     fn forget_sent_broadcasts(&mut self) {
         self.broadcasts.retain(|one| !one.waiting.is_empty());
+    }
+}
+
+fn plain(kind: TaskKind, details: Value) -> NewTask {
+    NewTask {
+        kind,
+        details,
+        custom_metadata: None,
+        failure: None,
     }
 }
 
