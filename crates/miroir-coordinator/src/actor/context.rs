@@ -55,6 +55,7 @@ impl<C: Cluster> Context<C> {
             cluster: self.cluster.clone(),
             pool: self.nodes.clone(),
             health: self.health.clone(),
+            sessions: self.sessions.clone(),
         }
     }
 
@@ -78,6 +79,7 @@ impl<C: Cluster> Context<C> {
                     docs_per_s_min: config.migration.adaptive_docs_per_s_min,
                     queue_max: config.migration.adaptive_queue_max,
                     latency_max_ms: config.migration.adaptive_latency_max_ms,
+                    reads_max_ms: config.migration.adaptive_reads_max_ms,
                 }),
             },
         }
@@ -90,6 +92,7 @@ pub struct Fleet<C = Handle> {
     cluster: C,
     pool: NodePool,
     health: HealthBoard,
+    sessions: Sessions,
 }
 
 impl<C: Cluster> Nodes for Fleet<C> {
@@ -103,12 +106,13 @@ impl<C: Cluster> Nodes for Fleet<C> {
     }
 
     fn load(&self, node: NodeId) -> NodeLoad {
-        let seen = self.health.snapshot();
-        seen.get(&node)
-            .map_or_else(NodeLoad::default, |seen| NodeLoad {
-                queue: seen.queue,
-                latency_ms: seen.latency_ms,
-            })
+        let health = self.health.snapshot();
+        let seen = health.get(&node);
+        NodeLoad {
+            queue: seen.and_then(|seen| seen.queue),
+            latency_ms: seen.and_then(|seen| seen.latency_ms),
+            reads_ms: self.sessions.reads_ms(node),
+        }
     }
 
     async fn down(&self, node: NodeId) {

@@ -54,6 +54,8 @@ pub struct NodeLoad {
     pub queue: Option<u64>,
     /// How long it took to answer, in milliseconds.
     pub latency_ms: Option<u64>,
+    /// How long proxies' reads take on it, in milliseconds.
+    pub reads_ms: Option<u64>,
 }
 
 /// Finds the client of a node. `None` for a node that is not in the cluster.

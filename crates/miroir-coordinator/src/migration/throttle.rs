@@ -109,6 +109,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             refused: false,
             queue: loads.iter().filter_map(|load| load.queue).max(),
             latency_ms: loads.iter().filter_map(|load| load.latency_ms).max(),
+            reads_ms: loads.iter().filter_map(|load| load.reads_ms).max(),
             docs_per_s: sent
                 .documents
                 .saturating_mul(1_000)

@@ -9,6 +9,8 @@ pub struct PaceBounds {
     pub queue_max: u64,
     /// Time to answer above which a node counts as busy, in milliseconds.
     pub latency_max_ms: u64,
+    /// Time that proxies' reads take above which a node counts as busy, in milliseconds.
+    pub reads_max_ms: u64,
 }
 
 /// What is known of the nodes after a chunk. What is not known slows nothing down.
@@ -20,6 +22,8 @@ pub struct Signals {
     pub queue: Option<u64>,
     /// The longer of their times to answer, in milliseconds.
     pub latency_ms: Option<u64>,
+    /// The longer of the times that proxies' reads take on them, in milliseconds.
+    pub reads_ms: Option<u64>,
     /// How fast the chunk was sent, in documents a second, without what was slept off after it; 0 when none was.
     pub docs_per_s: u64,
 }
@@ -84,6 +88,9 @@ fn is_busy(bounds: PaceBounds, seen: Signals) -> bool {
         || seen
             .latency_ms
             .is_some_and(|latency| latency > bounds.latency_max_ms)
+        || seen
+            .reads_ms
+            .is_some_and(|latency| latency > bounds.reads_max_ms)
 }
 
 #[cfg(test)]
@@ -94,12 +101,14 @@ mod tests {
         docs_per_s_min: 10,
         queue_max: 100,
         latency_max_ms: 500,
+        reads_max_ms: 200,
     };
 
     const CALM: Signals = Signals {
         refused: false,
         queue: Some(100),
         latency_ms: Some(500),
+        reads_ms: Some(200),
         docs_per_s: 1_600,
     };
 
@@ -131,6 +140,13 @@ mod tests {
             (
                 Signals {
                     latency_ms: Some(501),
+                    ..CALM
+                },
+                Some(800),
+            ),
+            (
+                Signals {
+                    reads_ms: Some(201),
                     ..CALM
                 },
                 Some(800),

@@ -78,7 +78,7 @@ pub struct Reads {
 
 struct Inner {
     control: Control,
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     timeout: Duration,
     versions: Arc<Versions>,
 }
@@ -101,10 +101,12 @@ impl Reads {
     /// one node.
     #[must_use]
     pub fn new(control: Control, timeout: Duration, concurrency: usize) -> Self {
+        let upstream = Arc::new(Upstream::new(concurrency));
+        control.tell_latencies_of(Arc::clone(&upstream));
         let inner = Inner {
             versions: Versions::follow(control.clone()),
             control,
-            upstream: Upstream::new(concurrency),
+            upstream,
             timeout,
         };
         Self {
