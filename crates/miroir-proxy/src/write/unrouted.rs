@@ -179,7 +179,8 @@ impl Shared {
             Err(error) => {
                 let failure: ApiError = match error.rejection() {
                     Some(Rejection::PrimaryKeyExists { primary_key, .. }) => {
-                        tasks::primary_key_already_exists(primary_key)
+                        let error = tasks::primary_key_already_exists(primary_key);
+                        ApiError::new(error.code, format!("Index `{uid}`: {error}"))
                     }
                     Some(Rejection::UnknownIndex(_) | Rejection::OtherIncarnation(_)) => {
                         tasks::index_not_found(uid)
