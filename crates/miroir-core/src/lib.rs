@@ -5,9 +5,11 @@ pub mod id;
 pub mod migration;
 pub mod placement;
 pub mod planning;
+pub mod registry;
 pub mod routing;
 
 pub mod api_error;
+pub mod body;
 pub mod document;
 pub mod hidden_field;
 mod raw_json;

@@ -2,6 +2,7 @@
 
 use miroir_core::cluster::{NewTask, Task, TaskKind, TaskPart, TaskQuery, TaskStatus, Write};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ShardId, TaskUid};
+use miroir_core::registry::IndexPattern;
 
 use super::ConvertError;
 use crate::v1;
@@ -112,6 +113,11 @@ impl From<&TaskQuery> for v1::ListTasksRequest {
         Self {
             uids: query.uids.iter().map(|uid| uid.0).collect(),
             index_uids: query.index_uids.iter().map(ToString::to_string).collect(),
+            index_patterns: query
+                .index_patterns
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             statuses: statuses.map(str::to_owned).collect(),
             kinds: kinds.map(str::to_owned).collect(),
             from: None,
@@ -135,6 +141,8 @@ impl TryFrom<&v1::ListTasksRequest> for TaskQuery {
     fn try_from(request: &v1::ListTasksRequest) -> Result<Self, ConvertError> {
         let wrong = |field| ConvertError::new("ListTasksRequest", field);
         let index = |uid: &String| IndexUid::parse(uid).map_err(|_| wrong("index_uids"));
+        let pattern =
+            |text: &String| IndexPattern::parse(text).map_err(|_| wrong("index_patterns"));
         let status = |name: &String| TaskStatus::parse(name).ok_or_else(|| wrong("statuses"));
         let kind = |name: &String| TaskKind::parse(name).ok_or_else(|| wrong("kinds"));
         Ok(Self {
@@ -145,6 +153,11 @@ impl TryFrom<&v1::ListTasksRequest> for TaskQuery {
                 .index_uids
                 .iter()
                 .map(index)
+                .collect::<Result<_, _>>()?,
+            index_patterns: request
+                .index_patterns
+                .iter()
+                .map(pattern)
                 .collect::<Result<_, _>>()?,
             statuses: request
                 .statuses

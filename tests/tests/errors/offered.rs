@@ -58,7 +58,7 @@ pub async fn every_setting_by_its_own_route(cluster: &Server) -> anyhow::Result<
 }
 
 async fn one_setting(cluster: &Server, setting: &SubSetting, value: &Value) -> anyhow::Result<()> {
-    let path = format!("/indexes/films/settings/{}", setting.path);
+    let path = format!("/indexes/alone/settings/{}", setting.path);
     let method = match setting.verb {
         Verb::Put => Method::PUT,
         Verb::Patch => Method::PATCH,
@@ -68,7 +68,7 @@ async fn one_setting(cluster: &Server, setting: &SubSetting, value: &Value) -> a
     ensure!(set["details"] == json!({ setting.name: value }), "{set}");
     let read = cluster.get(&path).await?;
     ensure!(says(&read, value), "{read}");
-    let all = cluster.get("/indexes/films/settings").await?;
+    let all = cluster.get("/indexes/alone/settings").await?;
     ensure!(all[setting.name] == read, "{all}");
     cluster.succeed(Method::DELETE, &path, None).await?;
     let reset = cluster.get(&path).await?;

@@ -14,6 +14,7 @@ mod task_query;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,7 @@ pub use topology::{
 
 use crate::id::{Epoch, GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use crate::migration;
+use crate::registry::Registry;
 
 /// The replicated state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +68,9 @@ pub struct ClusterState {
     /// Deletions of tasks that wait for some of them to end.
     #[serde(default)]
     pub deletions: Vec<TaskDeletion>,
+    /// API keys and other small things. Shared with the tables that are made of it.
+    #[serde(default)]
+    pub registry: Arc<Registry>,
     /// The next id of each kind that counts up.
     next: NextIds,
 }
@@ -119,6 +124,7 @@ impl ClusterState {
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
             deletions: self.deletions.clone(),
+            registry: Arc::clone(&self.registry),
             next: self.next.clone(),
         }
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Task, TaskKind, TaskStatus};
 use crate::id::{IndexUid, TaskUid};
+use crate::registry::IndexPattern;
 
 /// Meilisearch's filters over tasks, all of which a task has to pass. An empty list filters nothing; times are
 /// milliseconds since the Unix epoch, bounds excluded.
@@ -17,6 +18,8 @@ pub struct TaskQuery {
     pub uids: Vec<TaskUid>,
     /// Only tasks of these indexes.
     pub index_uids: Vec<IndexUid>,
+    /// Only tasks of an index that one of these names.
+    pub index_patterns: Vec<IndexPattern>,
     /// Only tasks in one of these states.
     pub statuses: Vec<TaskStatus>,
     /// Only tasks of these types.
@@ -52,6 +55,7 @@ impl TaskQuery {
             && (!self.begun || task.started_at_ms.is_some())
             && listed(&self.uids, Some(&task.uid))
             && listed(&self.index_uids, task.index.as_ref())
+            && self.is_allowed(task.index.as_ref())
             && listed(&self.statuses, Some(&task.status))
             && listed(&self.kinds, Some(&task.kind))
             && after(self.after_enqueued_at_ms, Some(task.enqueued_at_ms))
@@ -60,5 +64,13 @@ impl TaskQuery {
             && before(self.before_started_at_ms, task.started_at_ms)
             && after(self.after_finished_at_ms, task.finished_at_ms)
             && before(self.before_finished_at_ms, task.finished_at_ms)
+    }
+
+    fn is_allowed(&self, index: Option<&IndexUid>) -> bool {
+        let named = |uid: &IndexUid| {
+            let mut patterns = self.index_patterns.iter();
+            patterns.any(|pattern| pattern.matches(uid.as_str()))
+        };
+        self.index_patterns.is_empty() || index.is_some_and(named)
     }
 }

@@ -23,6 +23,7 @@ pub use details::{details, details_of_reset};
 pub use merge::merge;
 pub use node::{from_node, node_max_values, patch_for_node, to_node};
 pub use sub::{SUB_SETTINGS, SubSetting, Verb};
+pub use template::from_node as client_template;
 pub use validate::validate;
 
 /// Every setting that Miroir offers, in Meilisearch's order.

@@ -1,7 +1,7 @@
 //! Batches: in a cluster every task that some node has begun is a batch of its own, under the same uid.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::cluster::Task;
 use miroir_core::id::TaskUid;
@@ -10,23 +10,24 @@ use serde_json::{Map, Value, json};
 use super::params::Params;
 use super::path::Path;
 use super::task_query::{PARAMETERS, read_page};
-use super::{Server, view};
+use super::tasks::is_shown;
+use super::{Allowed, Server, view};
 use crate::error::HttpError;
 
 /// `GET /batches/{uid}`
 pub async fn get(
     State(server): State<Server>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
+    allowed: Allowed,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let uid: u32 = uid.parse().map_err(|_| {
         let message =
             format!("Batch uid `{uid}` is invalid. It should only contain numeric characters.");
         ApiError::new(Code::InvalidBatchUids, message)
     })?;
     let found = server.parts().catalog.get_task(TaskUid(uid)).await?;
-    match found.filter(|task| task.started_at_ms.is_some()) {
+    let shown = |task: &Task| task.started_at_ms.is_some() && is_shown(task, &allowed);
+    match found.filter(shown) {
         Some(task) => Ok(axum::Json(batch(&task))),
         None => Err(ApiError::new(Code::BatchNotFound, format!("Batch `{uid}` not found.")).into()),
     }
@@ -35,13 +36,13 @@ pub async fn get(
 /// `GET /batches`
 pub async fn list(
     State(server): State<Server>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let params = Params::only(&uri, &PARAMETERS)?;
     let mut filter = read_page(&params)?;
     filter.query.begun = true;
+    filter.query.index_patterns = allowed.patterns();
     let list = server.parts().catalog.list_tasks(&filter).await?;
     let results: Vec<Value> = list.results.iter().map(batch).collect();
     Ok(axum::Json(view::page(&results, &list, &filter)))

@@ -1,6 +1,6 @@
 //! Why some routes of Meilisearch are refused.
 
-/// Paths of routes that a cluster cannot offer, with the reason and what to do instead.
+/// How paths of routes begin that a cluster cannot offer, with the reason and what to do instead.
 const REASONS: &[(&str, &str)] = &[
     (
         "/swap-indexes",
@@ -39,7 +39,9 @@ const LOGS: &str =
 /// Why the route at `path` is refused; nothing where it is only not offered yet.
 #[must_use]
 pub fn reason(path: &str) -> Option<&'static str> {
-    let found = REASONS.iter().find(|(known, _)| *known == path);
+    let found = REASONS
+        .iter()
+        .find(|(beginning, _)| path.starts_with(beginning));
     found.map(|(_, reason)| *reason)
 }
 
@@ -51,7 +53,10 @@ mod tests {
     #[test]
     fn reasons_are_given_for_what_is_refused_only() {
         for (path, _) in REASONS {
-            assert!(ROUTES.iter().any(|(_, refused)| refused == path), "{path}");
+            assert!(
+                ROUTES.iter().any(|(_, refused)| refused.starts_with(path)),
+                "{path}"
+            );
         }
         assert!(reason("/swap-indexes").is_some_and(|text| text.contains("uid")));
         assert_eq!(reason("/indexes"), None);

@@ -121,6 +121,7 @@ pub fn read_query(params: &Params) -> Result<TaskQuery, ApiError> {
         begun,
         uids: uids.iter().flatten().copied().map(TaskUid).collect(),
         index_uids: indexes.clone().unwrap_or_default(),
+        index_patterns: Vec::new(),
         statuses: statuses.clone().unwrap_or_default(),
         kinds: kinds.iter().flatten().flatten().copied().collect(),
         after_enqueued_at_ms: time("afterEnqueuedAt", Code::InvalidTaskAfterEnqueuedAt, true)?,

@@ -1,7 +1,7 @@
 //! Tasks: the coordinators keep them, in Meilisearch's shape.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::cluster::{Task, TaskKind, TaskQuery};
 use miroir_core::id::TaskUid;
@@ -11,30 +11,30 @@ use uuid::Uuid;
 use super::params::Params;
 use super::path::Path;
 use super::task_query::{FILTERS, PARAMETERS, read_page, read_query};
-use super::{Server, view};
+use super::{Allowed, Server, view};
 use crate::error::HttpError;
 
 /// `GET /tasks/{uid}`
 pub async fn get(
     State(server): State<Server>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
+    allowed: Allowed,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
-    Ok(axum::Json(view::task(&find(&server, &uid).await?)))
+    let task = find(&server, &uid, &allowed).await?;
+    Ok(axum::Json(view::task(&task)))
 }
 
 /// `GET /_miroir/tasks/{uid}`: the task with the nodes' shares of it.
 pub async fn detail(
     State(server): State<Server>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
+    allowed: Allowed,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
-    Ok(axum::Json(view::detail(&find(&server, &uid).await?)))
+    let task = find(&server, &uid, &allowed).await?;
+    Ok(axum::Json(view::detail(&task)))
 }
 
-async fn find(server: &Server, uid: &str) -> Result<Task, HttpError> {
+async fn find(server: &Server, uid: &str, allowed: &Allowed) -> Result<Task, HttpError> {
     let uid: u32 = uid.parse().map_err(|_| {
         let message =
             format!("Task uid `{uid}` is invalid. It should only contain numeric characters.");
@@ -42,18 +42,28 @@ async fn find(server: &Server, uid: &str) -> Result<Task, HttpError> {
     })?;
     let found = server.parts().catalog.get_task(TaskUid(uid)).await?;
     let missing = || ApiError::new(Code::TaskNotFound, format!("Task `{uid}` not found."));
-    Ok(found.ok_or_else(missing)?)
+    Ok(found
+        .filter(|task| is_shown(task, allowed))
+        .ok_or_else(missing)?)
+}
+
+/// Whether whoever sent a request may see a task.
+pub fn is_shown(task: &Task, allowed: &Allowed) -> bool {
+    match &task.index {
+        Some(index) => allowed.index(index.as_str()),
+        None => allowed.all_indexes(),
+    }
 }
 
 /// `GET /tasks`
 pub async fn list(
     State(server): State<Server>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let params = Params::only(&uri, &PARAMETERS)?;
-    let filter = read_page(&params)?;
+    let mut filter = read_page(&params)?;
+    filter.query.index_patterns = allowed.patterns();
     let list = server.parts().catalog.list_tasks(&filter).await?;
     let results: Vec<Value> = list.results.iter().map(view::task).collect();
     Ok(axum::Json(view::page(&results, &list, &filter)))
@@ -62,10 +72,10 @@ pub async fn list(
 /// `POST /tasks/cancel`
 pub async fn cancel(
     State(server): State<Server>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    let (query, original) = selection(&server, &uri, &headers, "cancel")?;
+    let (query, original) = selection(&uri, &allowed, "cancel")?;
     let catalog = &server.parts().catalog;
     let registered = catalog.cancel_tasks(Uuid::now_v7(), &query, &original);
     let task = registered.await?.task;
@@ -76,10 +86,10 @@ pub async fn cancel(
 /// `DELETE /tasks`
 pub async fn delete(
     State(server): State<Server>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    let (query, original) = selection(&server, &uri, &headers, "delete")?;
+    let (query, original) = selection(&uri, &allowed, "delete")?;
     let catalog = &server.parts().catalog;
     let registered = catalog.delete_tasks(Uuid::now_v7(), &query, &original);
     let task = registered.await?.task;
@@ -88,13 +98,7 @@ pub async fn delete(
 }
 
 /// The tasks that a request to `verb` some names, and its own words for them.
-fn selection(
-    server: &Server,
-    uri: &Uri,
-    headers: &HeaderMap,
-    verb: &str,
-) -> Result<(TaskQuery, String), HttpError> {
-    server.parts().keys.require_master(headers)?;
+fn selection(uri: &Uri, allowed: &Allowed, verb: &str) -> Result<(TaskQuery, String), HttpError> {
     let params = Params::only(uri, &FILTERS)?;
     if params.pairs().next().is_none() {
         let message = format!(
@@ -103,5 +107,9 @@ fn selection(
         return Err(ApiError::new(Code::MissingTaskFilters, message).into());
     }
     let original = format!("?{}", uri.query().unwrap_or_default());
-    Ok((read_query(&params)?, original))
+    let query = TaskQuery {
+        index_patterns: allowed.patterns(),
+        ..read_query(&params)?
+    };
+    Ok((query, original))
 }

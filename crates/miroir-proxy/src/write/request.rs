@@ -120,6 +120,8 @@ pub struct WriteRequest {
     pub operation: Operation,
     /// The client's own `customMetadata` of a deletion. Documents bring theirs.
     pub custom_metadata: Option<String>,
+    /// Whether the client may have the index created by writing to it.
+    pub may_create: bool,
     /// Whether another proxy sent it: it is never passed on again then.
     pub forwarded: bool,
     /// The request itself.

@@ -8,8 +8,8 @@ use miroir_core::id::{IndexUid, TaskUid};
 use uuid::Uuid;
 
 use super::finish::{now_ms, uncommitted};
-use super::request::{Operation, WriteRequest};
-use super::{Accepted, Shared, WriteError, prepare, tasks};
+use super::request::Operation;
+use super::{Accepted, Shared, WriteError, WriteRequest, prepare, tasks};
 
 /// An index that was created a moment ago, by way of another proxy, comes with the next table.
 const TABLE_GRACE: Duration = Duration::from_millis(200);
@@ -34,7 +34,9 @@ impl Shared {
     ) -> Unrouted {
         let (uid, operation) = (&request.index, &request.operation);
         match operation {
-            Operation::AddDocuments(_) | Operation::Settings { creates: true, .. } => {
+            Operation::AddDocuments(_) | Operation::Settings { creates: true, .. }
+                if request.may_create =>
+            {
                 if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
                 }
@@ -44,16 +46,17 @@ impl Shared {
                     Err(None) => self.wait_for_index(uid, deadline).await,
                 }
             }
-            Operation::DeleteOne { .. }
+            Operation::AddDocuments(_)
+            | Operation::Settings { .. }
+            | Operation::DeleteOne { .. }
             | Operation::DeleteBatch { .. }
             | Operation::DeleteByFilter { .. }
             | Operation::DeleteAll
-            | Operation::Settings { creates: false, .. }
             | Operation::ResetSettings
             | Operation::CreateIndex { .. }
             | Operation::UpdateIndex { .. }
             | Operation::DeleteIndex => {
-                if let Err(error) = prepare::check(operation) {
+                if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
                 }
                 let grace = deadline.min(Instant::now() + TABLE_GRACE);

@@ -141,6 +141,7 @@ pub fn request(operation: Operation) -> WriteRequest {
         custom_metadata: None,
         index,
         operation,
+        may_create: true,
         forwarded: false,
         raw,
         request_id: Uuid::new_v4(),
