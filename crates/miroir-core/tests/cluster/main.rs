@@ -10,4 +10,5 @@ mod refusals;
 mod settings;
 mod state;
 mod support;
+mod tasks;
 mod walk;

@@ -220,6 +220,27 @@ impl Catalog for Service {
         task_reply(self.inner.command(&request.request_id, &command)?)
     }
 
+    async fn cancel_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn delete_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn broadcast(
+        &self,
+        _: Request<v1::RegisterTaskRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
     async fn get_task(&self, _: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
         Err(Status::unimplemented("not used"))
     }

@@ -10,6 +10,7 @@ mod operation;
 mod proxy;
 mod registry;
 mod settings;
+mod task;
 mod topology;
 mod wish;
 mod write;
@@ -146,6 +147,18 @@ impl ClusterState {
             Command::RegisterTask { uid, task } => {
                 let uid = self.new_task(at, uid.clone(), task, Vec::new());
                 Ok(Outcome::TaskRegistered(uid))
+            }
+            Command::CancelTasks {
+                query,
+                original_filter,
+            } => Ok(self.cancel_tasks(at, query, original_filter)),
+            Command::DeleteTasks {
+                query,
+                original_filter,
+            } => Ok(self.delete_tasks(at, query, original_filter)),
+            Command::Broadcast { uid, task } => Ok(self.broadcast(at, uid.as_ref(), task)),
+            Command::BroadcastSent { task, node, answer } => {
+                Ok(self.broadcast_sent(at, *task, *node, answer))
             }
             Command::UpdateTasks { updates } => Ok(self.update_tasks(at, updates)),
             Command::EjectReplica {

@@ -198,6 +198,7 @@ impl ClusterState {
             });
             self.settle_settings_task(at, update.uid);
         }
+        self.settle_deletions(at);
         let finished_max = usize::try_from(self.policy.finished_tasks_max).unwrap_or(usize::MAX);
         self.tasks.trim(finished_max);
         Outcome::Done

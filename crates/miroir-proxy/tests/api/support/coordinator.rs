@@ -183,6 +183,27 @@ impl Catalog for Service {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
 
+    async fn cancel_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
+    async fn delete_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
+    async fn broadcast(
+        &self,
+        _: Request<v1::RegisterTaskRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
     async fn get_task(
         &self,
         request: Request<v1::GetTaskRequest>,
