@@ -5,6 +5,7 @@ mod documents;
 mod equal;
 mod failures;
 mod front;
+mod keys;
 mod listed;
 mod search;
 mod statistics;
