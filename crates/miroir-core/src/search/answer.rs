@@ -138,7 +138,7 @@ impl View<'_> {
 }
 
 /// The member's value without what `path` names; `None` when nothing is left.
-fn prune_member(name: &str, raw: &str, path: &str) -> Option<String> {
+pub(super) fn prune_member(name: &str, raw: &str, path: &str) -> Option<String> {
     match path.strip_prefix(name) {
         Some("") => None,
         Some(rest) => match rest.strip_prefix('.') {

@@ -19,6 +19,7 @@ mod validate;
 
 pub use merge::merge;
 pub use node::{from_node, node_max_values, patch_for_node, to_node};
+pub use template::from_node as client_template;
 pub use validate::validate;
 
 /// Every setting that Miroir offers, in Meilisearch's order.

@@ -9,8 +9,8 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use miroir_core::registry::Action;
 
 use super::{
-    Server, documents, features, indexes, keys, reads, service, settings, tasks, unsupported,
-    webhooks,
+    Server, documents, facet_search, features, fields, indexes, keys, metrics, multi_search, reads,
+    render, service, settings, similar, stats, tasks, unsupported, webhooks,
 };
 
 /// What becomes of a request.
@@ -119,13 +119,13 @@ macro_rules! routes {
 routes! {
     GET    "/health"                                Proxy        Open            service::health;
     GET    "/version"                               OneCopy      Version         service::version;
-    GET    "/stats"                                 Gathered     StatsGet        reads::stats;
+    GET    "/stats"                                 Gathered     StatsGet        stats::get;
     GET    "/indexes"                               Proxy        IndexesGet      indexes::list;
     POST   "/indexes"                               Write        IndexesAdd      indexes::create;
     GET    "/indexes/{uid}"                         Proxy        IndexesGet      indexes::get;
     PATCH  "/indexes/{uid}"                         Write        IndexesUpdate   indexes::update;
     DELETE "/indexes/{uid}"                         Write        IndexesDelete   indexes::delete;
-    GET    "/indexes/{uid}/stats"                   Gathered     StatsGet        reads::index_stats;
+    GET    "/indexes/{uid}/stats"                   Gathered     StatsGet        stats::get_index;
     GET    "/indexes/{uid}/search"                  Gathered     Search          reads::search_get;
     POST   "/indexes/{uid}/search"                  Gathered     Search          reads::search_post;
     GET    "/indexes/{uid}/documents"               Gathered     DocumentsGet    reads::list_documents;
@@ -140,6 +140,13 @@ routes! {
     GET    "/indexes/{uid}/settings"                OneCopy      SettingsGet     settings::get;
     PATCH  "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::patch;
     DELETE "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::reset;
+    POST   "/indexes/{uid}/facet-search"            Gathered     Search          facet_search::post;
+    GET    "/indexes/{uid}/similar"                 Gathered     Search          similar::get;
+    POST   "/indexes/{uid}/similar"                 Gathered     Search          similar::post;
+    POST   "/indexes/{uid}/fields"                  Gathered     FieldsPost      fields::post;
+    POST   "/multi-search"                          Gathered     Search          multi_search::post;
+    POST   "/render-template"                       OneCopy      SettingsGet     render::post;
+    GET    "/metrics"                               Gathered     MetricsGet      metrics::get;
     GET    "/tasks"                                 Coordinators TasksGet        tasks::list;
     GET    "/tasks/{uid}"                           Coordinators TasksGet        tasks::get;
     GET    "/keys"                                  Proxy        KeysGet         keys::list;

@@ -11,12 +11,7 @@ use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/multi-search"),
     ("POST", "/swap-indexes"),
-    ("POST", "/indexes/{uid}/facet-search"),
-    ("GET", "/indexes/{uid}/similar"),
-    ("POST", "/indexes/{uid}/similar"),
-    ("POST", "/indexes/{uid}/fields"),
     ("POST", "/indexes/{uid}/compact"),
     ("POST", "/indexes/{uid}/documents/edit"),
     ("GET", "/indexes/{uid}/settings/{setting}"),
@@ -40,7 +35,6 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/dynamic-search-rules/{uid}"),
     ("PATCH", "/dynamic-search-rules/{uid}"),
     ("DELETE", "/dynamic-search-rules/{uid}"),
-    ("POST", "/render-template"),
     ("GET", "/chats"),
     ("GET", "/chats/{workspace}"),
     ("DELETE", "/chats/{workspace}"),
@@ -48,7 +42,6 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("PATCH", "/chats/{workspace}/settings"),
     ("DELETE", "/chats/{workspace}/settings"),
     ("POST", "/chats/{workspace}/chat/completions"),
-    ("GET", "/metrics"),
     ("POST", "/logs/stream"),
     ("DELETE", "/logs/stream"),
     ("POST", "/logs/stderr"),
