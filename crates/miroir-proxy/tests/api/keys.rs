@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{Answer, FakeNode, INDEX, KEY, Layout, Proxy, answer};
+use crate::support::{Answer, FakeNode, INDEX, KEY, Layout, Proxy, Seen, answer};
 
 /// A key of a test: its number makes its uid.
 struct Kind {
@@ -212,6 +212,54 @@ async fn a_tenants_filter_is_required_beside_the_clients_own() {
             "the cluster asks, not its client"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_similar_to_a_hidden_document_is_hidden() {
+    let kinds = [Kind {
+        actions: vec![Action::Search],
+        indexes: &["*"],
+        expires_at_ms: None,
+    }];
+    let (node, proxy) = proxy(&kinds).await;
+    let tenant = token(&uid(0), json!({ INDEX: { "filter": "user = 1" } }));
+    let seen = |total: u64| {
+        move |asked: &Seen| match asked.path.contains("/documents") {
+            true => Answer::Json(
+                200,
+                json!({ "results": [], "offset": 0, "limit": 0, "total": total }),
+            ),
+            false => Answer::Json(
+                200,
+                json!({ "hits": [], "id": "1", "offset": 0, "limit": 20, "estimatedTotalHits": 0, "processingTimeMs": 0 }),
+            ),
+        }
+    };
+    let path = format!("/indexes/{INDEX}/similar");
+    let ask = || {
+        let body = json!({ "id": "1", "embedder": "e" });
+        answer(
+            proxy
+                .anonymous(Method::POST, &path)
+                .bearer_auth(&tenant)
+                .json(&body),
+        )
+    };
+    node.set(seen(1));
+    assert_eq!(ask().await.0, 200);
+    node.set(seen(0));
+    let (status, body) = ask().await;
+    assert_eq!(
+        (status, &body["code"]),
+        (400, &json!("not_found_similar_id"))
+    );
+    assert_eq!(body["message"], "Document `1` not found.");
+    let looked = node.seen("/documents");
+    assert!(
+        looked
+            .iter()
+            .all(|one| one.body["filter"].to_string().contains("user = 1"))
+    );
 }
 
 #[tokio::test]
