@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::machine::Handle;
-use crate::migration::{MoveOptions, Mover, NodeLoad, Nodes, Underway};
+use crate::migration::{MoveOptions, Mover, NodeLoad, Nodes, Paces, Underway};
 use crate::nodes::{HealthBoard, NodeHealth, NodePool, Reachability};
 use crate::session::Sessions;
 
@@ -36,6 +36,8 @@ pub struct Context<C = Handle> {
     pub sessions: Sessions,
     /// Which indexes are being changed by migrations.
     pub underway: Underway,
+    /// How fast migrations copy.
+    pub paces: Paces,
     /// What the last comparisons of copies showed.
     pub scrub: ScrubBoard,
     /// The time of day.
@@ -69,6 +71,7 @@ impl<C: Cluster> Context<C> {
             nodes: self.fleet(),
             sessions: self.sessions.clone(),
             underway: self.underway.clone(),
+            paces: self.paces.clone(),
             options: MoveOptions {
                 chunk_docs: usize::try_from(config.migration.copy_chunk_docs).unwrap_or(usize::MAX),
                 fence_budget: Duration::from_millis(config.migration.fence_budget_ms),

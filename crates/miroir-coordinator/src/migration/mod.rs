@@ -10,6 +10,7 @@ mod digest;
 pub(crate) mod failpoint;
 mod looks;
 mod node;
+mod paces;
 mod phases;
 mod retry;
 mod source;
@@ -19,6 +20,7 @@ mod underway;
 mod verify;
 
 pub use actor::MoveError;
+pub use paces::Paces;
 pub use supervisor::run as supervise;
 pub use underway::{AtWork, Underway};
 pub use verify::{ShardReport, Verifier, VerifyError, VerifyOptions};
@@ -84,6 +86,8 @@ pub struct Mover<C, N> {
     pub sessions: Sessions,
     /// Which indexes are being changed.
     pub underway: Underway,
+    /// How fast they copy, for whoever asks.
+    pub paces: Paces,
     /// How to copy.
     pub options: MoveOptions,
 }

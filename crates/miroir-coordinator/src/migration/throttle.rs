@@ -116,6 +116,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
                 .checked_div(took_ms)
                 .unwrap_or(u64::MAX),
         });
+        self.mover.paces.note(self.id, self.pace);
         let now = self.pace.limit();
         if before != now {
             tracing::debug!(migration = %self.id, ?loads, docs_per_s = now, "the pace was adapted");

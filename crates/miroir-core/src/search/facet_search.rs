@@ -97,6 +97,14 @@ impl FacetSearch {
         })
     }
 
+    /// Narrows the documents whose values count by the filter of a tenant token.
+    ///
+    /// # Errors
+    /// As [`SearchQuery::narrow`].
+    pub fn narrow(&mut self, rule: Option<&Value>) -> Result<(), ApiError> {
+        self.documents.narrow(rule)
+    }
+
     /// The JSON body for a node. `hidden_filter` selects the shards that it answers for; a node that
     /// answers for all it holds needs none.
     ///

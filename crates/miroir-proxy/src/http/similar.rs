@@ -5,23 +5,25 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use miroir_core::search::SimilarQuery;
 
-use super::Server;
 use super::params::Params;
 use super::path::Path;
 use super::reads::{caller, json, json_body};
+use super::{Allowed, Server};
 use crate::error::HttpError;
 
 /// `GET /indexes/{uid}/similar`
 pub async fn get(
     State(server): State<Server>,
     Path(uid): Path<String>,
+    allowed: Allowed,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    let caller = caller(&server, &headers)?;
+    let caller = caller(&headers);
     let params = Params::of(&uri)?;
     let query = SimilarQuery::from_parameters(params.pairs())?;
-    Box::pin(server.parts().reads.similar(&uid, &query, &caller))
+    let rule = allowed.filter(&uid);
+    Box::pin(server.parts().reads.similar(&uid, query, rule, &caller))
         .await
         .map(json)
 }
@@ -30,11 +32,13 @@ pub async fn get(
 pub async fn post(
     State(server): State<Server>,
     Path(uid): Path<String>,
+    allowed: Allowed,
     request: Request,
 ) -> Result<Response, HttpError> {
     let (caller, body) = json_body(&server, request).await?;
     let query = SimilarQuery::from_json(&body)?;
-    Box::pin(server.parts().reads.similar(&uid, &query, &caller))
+    let rule = allowed.filter(&uid);
+    Box::pin(server.parts().reads.similar(&uid, query, rule, &caller))
         .await
         .map(json)
 }

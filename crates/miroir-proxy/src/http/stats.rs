@@ -1,13 +1,13 @@
 //! Statistics of an index, and of all.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
 use serde_json::Value;
 
-use super::Server;
 use super::params::Params;
 use super::path::Path;
+use super::{Allowed, Server};
 use crate::error::HttpError;
 use crate::read::{SizeFormat, StatsQuery};
 
@@ -18,9 +18,7 @@ pub async fn get_index(
     State(server): State<Server>,
     Path(uid): Path<String>,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let query = query(&uri)?;
     Box::pin(server.parts().reads.index_stats(&uid, query))
         .await
@@ -30,12 +28,12 @@ pub async fn get_index(
 /// `GET /stats`
 pub async fn get(
     State(server): State<Server>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let query = query(&uri)?;
-    Box::pin(server.parts().reads.stats(query))
+    let shows = |uid: &str| allowed.index(uid);
+    Box::pin(server.parts().reads.stats(query, shows))
         .await
         .map(axum::Json)
 }

@@ -48,19 +48,18 @@ pub use size::SizeFormat;
 pub use stats::StatsQuery;
 use versions::Versions;
 
-/// In whose name nodes are asked.
+/// What of a client's request nodes are told beside the request itself. They are asked with the
+/// cluster's own key: the client's was judged here.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// The client's own `Authorization`; `None` asks with the nodes' master key.
-    pub authorization: Option<HeaderValue>,
-    /// Other headers of the client that mean something to a node.
+    /// Headers of the client that mean something to a node.
     pub headers: HeaderMap,
 }
 
 impl Caller {
-    /// Asks with the nodes' master key.
+    /// A request of nobody's but this proxy's.
     #[must_use]
-    pub fn master() -> Self {
+    pub fn nobody() -> Self {
         Self::default()
     }
 
@@ -70,9 +69,6 @@ impl Caller {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        if let Some(value) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, value.clone());
-        }
         headers
     }
 }
@@ -140,10 +136,10 @@ impl Reads {
     }
 
     /// Begins a read of the index `uid`.
-    async fn begin(&self, uid: &str, caller: &Caller) -> Result<Begun, HttpError> {
+    fn begin(&self, uid: &str) -> Result<Begun, HttpError> {
         let guard = self.guard()?;
         let Some(route) = guard.table.index(uid).cloned() else {
-            return Err(self.no_such_index(uid, &guard, caller).await);
+            return Err(no_such_index(uid));
         };
         let scope = self.scope(&guard, route);
         Ok(Begun {
@@ -161,33 +157,6 @@ impl Reads {
             key: 0,
             deadline: Instant::now() + self.inner.timeout,
         }
-    }
-
-    /// The refusal of a client that asks for an unknown index. Whether it may know which indexes
-    /// exist is a matter of its key, which a node judges.
-    async fn no_such_index(&self, uid: &str, guard: &ReadGuard, caller: &Caller) -> HttpError {
-        if let Err(error) = IndexUid::parse(uid) {
-            return ApiError::new(Code::InvalidIndexUid, error.to_string()).into();
-        }
-        if caller.authorization.is_some() {
-            for node in guard.table.nodes.keys() {
-                let path = format!("/indexes/{uid}/search");
-                let ask = Ask {
-                    method: Method::POST,
-                    path: &path,
-                    body: "{}".into(),
-                };
-                match self
-                    .send(*node, Instant::now() + self.inner.timeout, ask, caller)
-                    .await
-                {
-                    Err(Fault::Refused(refused)) => return refused,
-                    Ok(_) | Err(Fault::Absent) => break,
-                    Err(Fault::Failed(_)) => {}
-                }
-            }
-        }
-        HttpError::index_not_found(uid)
     }
 
     /// Asks a piece's node with a JSON body.
@@ -257,5 +226,12 @@ impl Reads {
             versions.ask(&self.inner.control).await;
         }
         versions.any()
+    }
+}
+
+fn no_such_index(uid: &str) -> HttpError {
+    match IndexUid::parse(uid) {
+        Ok(uid) => HttpError::index_not_found(uid.as_str()),
+        Err(error) => ApiError::new(Code::InvalidIndexUid, error.to_string()).into(),
     }
 }

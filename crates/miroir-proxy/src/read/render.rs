@@ -23,6 +23,8 @@ pub struct RenderQuery {
     index: Option<String>,
     /// The document to render.
     id: Option<String>,
+    /// The index of the template.
+    template_index: Option<String>,
 }
 
 impl RenderQuery {
@@ -47,9 +49,16 @@ impl RenderQuery {
         let document = text(&input, "indexUid");
         Ok(Self {
             id: document.as_ref().and_then(|_| text(&input, "id")),
+            template_index: text(&template, "indexUid"),
             index: document.or_else(|| text(&template, "indexUid")),
             body: Value::Object(members),
         })
+    }
+
+    /// The indexes that are read.
+    pub fn indexes(&self) -> impl Iterator<Item = &str> {
+        let indexes = [&self.index, &self.template_index];
+        indexes.into_iter().filter_map(|index| index.as_deref())
     }
 }
 
@@ -77,7 +86,7 @@ impl Reads {
         query: &RenderQuery,
         caller: &Caller,
     ) -> Result<bytes::Bytes, HttpError> {
-        let mut begun = self.begin(uid, caller).await?;
+        let mut begun = self.begin(uid)?;
         let id = query.id.as_deref().unwrap_or_default();
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());

@@ -129,8 +129,8 @@ impl Reads {
     }
 
     async fn index_sums(&self, uid: &str, internal_sizes: bool) -> Result<IndexSums, HttpError> {
-        let caller = Caller::master();
-        let begun = self.begin(uid, &caller).await?;
+        let caller = Caller::nobody();
+        let begun = self.begin(uid)?;
         let parameters = match internal_sizes {
             true => "?showInternalDatabaseSizes=true",
             false => "",
@@ -164,11 +164,16 @@ impl Reads {
         Ok(sums)
     }
 
-    /// The statistics of the whole cluster. Sizes are those of the nodes that answer.
+    /// The statistics of the whole cluster, with those of its indexes that `shows` says. Sizes are
+    /// those of the nodes that answer.
     ///
     /// # Errors
     /// `unavailable_shards`.
-    pub async fn stats(&self, query: StatsQuery) -> Result<Value, HttpError> {
+    pub async fn stats(
+        &self,
+        query: StatsQuery,
+        shows: impl Fn(&str) -> bool,
+    ) -> Result<Value, HttpError> {
         let guard = self.guard()?;
         let nodes = self.inner.control.nodes();
         let asked = nodes
@@ -184,7 +189,8 @@ impl Reads {
             // RFC 3339 in UTC sorts as text.
             last_update = last_update.max(node.last_update);
         }
-        let uids: Vec<IndexUid> = guard.table.indexes.keys().cloned().collect();
+        let uids = guard.table.indexes.keys().filter(|uid| shows(uid.as_str()));
+        let uids: Vec<IndexUid> = uids.cloned().collect();
         let asked = uids.into_iter().map(|uid| async move {
             let stats = self.index_stats(uid.as_str(), query).await;
             (uid, stats)
