@@ -7,6 +7,7 @@ pub mod purge;
 pub mod scrub;
 pub mod tasks;
 pub mod tend;
+pub mod webhooks;
 pub mod wiped;
 
 mod context;

@@ -4,8 +4,9 @@ use axum::extract::{Request, State};
 use miroir_core::registry::Action;
 use serde_json::Value;
 
+use super::Server;
+use super::auth::Allowed;
 use super::reads::json_body;
-use super::{Allowed, Server};
 use crate::error::HttpError;
 use crate::read::RenderQuery;
 
@@ -15,12 +16,13 @@ pub async fn post(
     allowed: Allowed,
     request: Request,
 ) -> Result<axum::Json<Value>, HttpError> {
-    // A document may be shown as well as a setting.
-    server.authorize(request.headers(), Action::DocumentsGet, None)?;
+    // It shows settings and documents: the table of routes asks for the one, this for the other.
+    let documents = server.authorize(request.headers(), Action::DocumentsGet, None)?;
     let (caller, body) = json_body(&server, request).await?;
     let query = RenderQuery::from_json(&body)?;
-    for uid in query.indexes() {
-        allowed.require_index(uid)?;
+    for index in query.indexes() {
+        allowed.require_index(index)?;
+        documents.require_index(index)?;
     }
     Box::pin(server.parts().reads.render(&query, &caller))
         .await

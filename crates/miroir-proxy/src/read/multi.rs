@@ -115,7 +115,8 @@ impl Reads {
         };
         let mut begun = self.begin(index.as_str()).map_err(place)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
-        settings.caps_totals = self.inner.versions.caps_totals();
+        let legacy = begun.scope.table.registry.feature("legacySearch");
+        settings.caps_totals = legacy || self.inner.versions.caps_totals();
         let body = |hidden: Option<&str>| {
             let body = federated.body(&index, &settings, hidden);
             body.map_err(|(at, error)| HttpError::from(error).inside_query(at))

@@ -21,10 +21,10 @@ pub struct RenderQuery {
     body: Value,
     /// The index whose nodes are asked: the document's, else the template's.
     index: Option<String>,
+    /// Every index that the body names.
+    named: Vec<String>,
     /// The document to render.
     id: Option<String>,
-    /// The index of the template.
-    template_index: Option<String>,
 }
 
 impl RenderQuery {
@@ -47,18 +47,19 @@ impl RenderQuery {
             of.get(name).and_then(Value::as_str).map(str::to_owned)
         };
         let document = text(&input, "indexUid");
+        let of_template = text(&template, "indexUid");
+        let named = [&document, &of_template].into_iter().flatten().cloned();
         Ok(Self {
             id: document.as_ref().and_then(|_| text(&input, "id")),
-            template_index: text(&template, "indexUid"),
-            index: document.or_else(|| text(&template, "indexUid")),
+            named: named.collect(),
+            index: document.or(of_template),
             body: Value::Object(members),
         })
     }
 
-    /// The indexes that are read.
+    /// Every index whose settings or documents would be seen.
     pub fn indexes(&self) -> impl Iterator<Item = &str> {
-        let indexes = [&self.index, &self.template_index];
-        indexes.into_iter().filter_map(|index| index.as_deref())
+        self.named.iter().map(String::as_str)
     }
 }
 
