@@ -97,10 +97,10 @@ impl FacetSearch {
         })
     }
 
-    /// Narrows what is searched by the filter of a tenant token, as [`SearchQuery::narrow`] does.
+    /// Narrows the documents whose values count by the filter of a tenant token.
     ///
     /// # Errors
-    /// `invalid_search_filter` for a rule that names the hidden field.
+    /// As [`SearchQuery::narrow`].
     pub fn narrow(&mut self, rule: Option<&Value>) -> Result<(), ApiError> {
         self.documents.narrow(rule)
     }

@@ -4,10 +4,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use miroir_core::search::FacetSearch;
 
-use super::Server;
-use super::auth::Allowed;
 use super::path::Path;
 use super::reads::{json, json_body};
+use super::{Allowed, Server};
 use crate::error::HttpError;
 
 /// `POST /indexes/{uid}/facet-search`

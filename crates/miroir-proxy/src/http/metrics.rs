@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use miroir_core::api_error::{ApiError, Code};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Server, service};
+use super::{Allowed, Server, service};
 use crate::error::HttpError;
 use crate::read::StatsQuery;
 
@@ -20,9 +21,18 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 ///
 /// What the nodes hold has the names that Meilisearch gives it; what is this proxy's own begins with
 /// `miroir_proxy_`.
-pub async fn get(State(server): State<Server>) -> Result<Response, HttpError> {
+pub async fn get(State(server): State<Server>, allowed: Allowed) -> Result<Response, HttpError> {
     let parts = server.parts();
-    let stats = Box::pin(parts.reads.stats(StatsQuery::default(), |_| true)).await?;
+    if !parts.control.table().registry.feature("metrics") {
+        let message = "Getting metrics requires enabling the `metrics` experimental feature. See https://github.com/meilisearch/product/discussions/625";
+        return Err(ApiError::new(Code::FeatureNotEnabled, message).into());
+    }
+    if !allowed.all_indexes() {
+        let message = "The provided API key is invalid. The API key for the `/metrics` route must allow access to all indexes.";
+        return Err(ApiError::new(Code::InvalidApiKey, message).into());
+    }
+    let stats = parts.reads.stats(StatsQuery::default(), |_| true);
+    let stats = Box::pin(stats).await?;
     let mut text = Text::default();
     of_the_indexes(&mut text, &stats);
     let in_flight = server.in_flight().saturating_sub(1);

@@ -4,31 +4,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use miroir_core::search::MultiSearch;
 
-use super::Server;
-use super::auth::Allowed;
 use super::reads::{json, json_body};
+use super::{Allowed, Server};
 use crate::error::HttpError;
-
-/// Refuses indexes that the sender may not search, and narrows each search by the rule for its index.
-fn narrow(request: &mut MultiSearch, allowed: &Allowed) -> Result<(), HttpError> {
-    for (at, query) in request.queries.iter_mut().enumerate() {
-        // A query that is wrong by itself is refused when its turn comes, and asks no index.
-        let Ok(query) = query else { continue };
-        let place = |error: HttpError| error.inside_query(at);
-        allowed.require_index(query.index.as_str()).map_err(place)?;
-        let rule = allowed.filter(query.index.as_str());
-        query
-            .query
-            .narrow(rule)
-            .map_err(|error| place(error.into()))?;
-    }
-    let federation = request.federation.iter();
-    let counted = federation.flat_map(|federation| federation.facets_by_index.keys());
-    for index in counted {
-        allowed.require_index(index.as_str())?;
-    }
-    Ok(())
-}
 
 /// `POST /multi-search`
 pub async fn post(
@@ -38,8 +16,28 @@ pub async fn post(
 ) -> Result<Response, HttpError> {
     let (caller, body) = json_body(&server, request).await?;
     let mut request = MultiSearch::from_json(&body)?;
-    narrow(&mut request, &allowed)?;
+    authorize(&allowed, &mut request)?;
     Box::pin(server.parts().reads.multi_search(request, &caller))
         .await
         .map(json)
+}
+
+/// Refuses indexes that the sender may not search, and narrows every search by the rules of its
+/// tenant token.
+fn authorize(allowed: &Allowed, request: &mut MultiSearch) -> Result<(), HttpError> {
+    for (at, query) in request.queries.iter_mut().enumerate() {
+        // One that is wrong by itself is never searched.
+        let Ok(query) = query else { continue };
+        let uid = query.index.as_str();
+        let permitted = allowed.require_index(uid);
+        permitted.map_err(|error| error.inside_query(at))?;
+        let narrowed = query.query.narrow(allowed.filter(uid));
+        narrowed.map_err(|error| HttpError::from(error).inside_query(at))?;
+    }
+    let facets = request.federation.iter();
+    let facets = facets.flat_map(|federation| federation.facets_by_index.keys());
+    for index in facets {
+        allowed.require_index(index.as_str())?;
+    }
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub(super) fn json(text: String) -> Response {
     ([(header::CONTENT_TYPE, content_type)], Body::from(text)).into_response()
 }
 
-/// What of the client's headers means something to a node.
+/// What of a request nodes are told.
 pub(super) fn caller(headers: &HeaderMap) -> Caller {
     let kept = headers.get(METADATA_HEADER).cloned();
     Caller {

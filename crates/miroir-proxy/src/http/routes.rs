@@ -129,6 +129,10 @@ routes! {
     GET    "/indexes/{uid}/stats"                   Gathered     StatsGet        stats::get_index;
     GET    "/indexes/{uid}/search"                  Gathered     Search          reads::search_get;
     POST   "/indexes/{uid}/search"                  Gathered     Search          reads::search_post;
+    POST   "/indexes/{uid}/facet-search"            Gathered     Search          facet_search::post;
+    GET    "/indexes/{uid}/similar"                 Gathered     Search          similar::get;
+    POST   "/indexes/{uid}/similar"                 Gathered     Search          similar::post;
+    POST   "/indexes/{uid}/fields"                  Gathered     FieldsPost      fields::post;
     GET    "/indexes/{uid}/documents"               Gathered     DocumentsGet    reads::list_documents;
     POST   "/indexes/{uid}/documents"               Write        DocumentsAdd    documents::replace;
     PUT    "/indexes/{uid}/documents"               Write        DocumentsAdd    documents::update;
@@ -141,10 +145,6 @@ routes! {
     GET    "/indexes/{uid}/settings"                OneCopy      SettingsGet     settings::get;
     PATCH  "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::patch;
     DELETE "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::reset;
-    POST   "/indexes/{uid}/facet-search"            Gathered     Search          facet_search::post;
-    GET    "/indexes/{uid}/similar"                 Gathered     Search          similar::get;
-    POST   "/indexes/{uid}/similar"                 Gathered     Search          similar::post;
-    POST   "/indexes/{uid}/fields"                  Gathered     FieldsPost      fields::post;
     POST   "/multi-search"                          Gathered     Search          multi_search::post;
     POST   "/render-template"                       OneCopy      SettingsGet     render::post;
     GET    "/metrics"                               Gathered     MetricsGet      metrics::get;

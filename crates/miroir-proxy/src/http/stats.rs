@@ -5,10 +5,9 @@ use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
 use serde_json::Value;
 
-use super::Server;
-use super::auth::Allowed;
 use super::params::Params;
 use super::path::Path;
+use super::{Allowed, Server};
 use crate::error::HttpError;
 use crate::read::{SizeFormat, StatsQuery};
 
@@ -33,8 +32,10 @@ pub async fn get(
     uri: Uri,
 ) -> Result<axum::Json<Value>, HttpError> {
     let query = query(&uri)?;
-    let stats = server.parts().reads.stats(query, |uid| allowed.index(uid));
-    Box::pin(stats).await.map(axum::Json)
+    let shows = |uid: &str| allowed.index(uid);
+    Box::pin(server.parts().reads.stats(query, shows))
+        .await
+        .map(axum::Json)
 }
 
 fn query(uri: &Uri) -> Result<StatsQuery, ApiError> {

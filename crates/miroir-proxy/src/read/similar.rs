@@ -3,23 +3,24 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use miroir_core::api_error::Code;
+use miroir_core::api_error::{ApiError, Code};
 use miroir_core::hidden_field::shard_of;
 use miroir_core::id::ShardId;
 use miroir_core::search::{SearchSettings, SimilarQuery};
 use serde_json::Value;
 
 use super::cover::{Piece, Scope};
+use super::documents::total_of;
 use super::fault::Fault;
 use super::search::unreadable;
-use super::{Caller, Reads, choice};
+use super::{Caller, DocumentsQuery, Reads, choice};
 use crate::error::HttpError;
 
 impl Reads {
     /// Answers a search for documents of the index `uid` that are similar to one, as JSON.
     ///
-    /// The node that holds the document is asked first and in the client's name: it judges the key,
-    /// the filter and the embedder. Then the document's vector is searched on the others.
+    /// The node that holds the document is asked first: it judges the filter and the embedder. Then
+    /// the document's vector is searched on the others. `rule` is the filter of a tenant token.
     ///
     /// # Errors
     /// `not_found_similar_id` and what else a node says to the client; `index_not_found`;
@@ -27,9 +28,15 @@ impl Reads {
     pub async fn similar(
         &self,
         uid: &str,
-        query: &SimilarQuery,
+        mut query: SimilarQuery,
+        rule: Option<&Value>,
         caller: &Caller,
     ) -> Result<String, HttpError> {
+        if let Some(rule) = rule {
+            query.narrow(rule)?;
+            self.require_visible(uid, &query, rule).await?;
+        }
+        let query = &query;
         let mut begun = self.begin(uid)?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let own = query.own_body().to_string();
@@ -53,6 +60,26 @@ impl Reads {
         }
         let answers: Vec<&[u8]> = answers.iter().map(AsRef::as_ref).collect();
         query.merge(&answers, &settings).map_err(unreadable)
+    }
+
+    /// Refuses a document that the rule of a tenant token does not show, as one that does not exist.
+    async fn require_visible(
+        &self,
+        uid: &str,
+        query: &SimilarQuery,
+        rule: &Value,
+    ) -> Result<(), HttpError> {
+        let documents = DocumentsQuery {
+            filter: Some(rule.clone()),
+            ids: Some(vec![query.id().to_owned()]),
+            ..DocumentsQuery::all()
+        };
+        let found = Box::pin(self.documents(uid, &documents, &Caller::nobody())).await?;
+        if total_of(found.as_bytes())? > 0 {
+            return Ok(());
+        }
+        let message = format!("Document `{}` not found.", query.id());
+        Err(ApiError::new(Code::NotFoundSimilarId, message).into())
     }
 
     /// The answer of the node that holds the document; `None` beside the pieces of the others.
@@ -99,7 +126,7 @@ impl Reads {
     }
 
     /// The document's first vector of the embedder; `None` if it has none, and then it is similar to
-    /// nothing. The client has been let through to the document already, and never sees it.
+    /// nothing. The client never sees it.
     async fn vector_of(
         &self,
         scope: &Scope,

@@ -3,8 +3,34 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use std::sync::Arc;
+
+use miroir_core::registry::{Collection, Entry, FEATURES, Registry};
+
 use crate::search::{titles, version};
 use crate::support::{Answer, FakeNode, INDEX, Layout, Proxy, Seen, answer, error};
+
+const KEY_UID: &str = "6062abda-a5aa-4414-ac91-ecd7944c0f8d";
+
+/// A registry of these objects.
+fn registry<const N: usize>(objects: [(Collection, &str, Value); N]) -> Arc<Registry> {
+    let entry = |value| Entry {
+        value,
+        version: 1,
+        created_at_ms: 1,
+        updated_at_ms: 1,
+    };
+    let objects =
+        objects.map(|(collection, name, value)| (collection, name.to_owned(), entry(value)));
+    Arc::new(Registry::of(1, true, objects))
+}
+
+/// A key of these actions and indexes, as the registry keeps it.
+fn key_of(actions: &[&str], indexes: &[&str]) -> Value {
+    json!({
+        "name": null, "description": null, "actions": actions, "indexes": indexes, "expiresAt": null,
+    })
+}
 
 /// A proxy over two nodes with a shard each.
 async fn over(a: &FakeNode, b: &FakeNode) -> Proxy {
@@ -357,7 +383,50 @@ async fn metrics_and_templates_are_for_those_who_may() {
         _ => Answer::Json(200, json!({"results": [], "total": 3})),
     })
     .await;
-    let proxy = Proxy::start(Layout::new(&[node.address]).shard(&[1]).build()).await;
+    let mut table = Layout::new(&[node.address]).shard(&[1]).build();
+    let off = Proxy::start(table.clone()).await;
+    let (status, body) = off.get("/metrics").await;
+    assert_eq!(
+        (status, &body["code"]),
+        (400, &json!("feature_not_enabled"))
+    );
+    let features = (
+        Collection::ExperimentalFeatures,
+        FEATURES,
+        json!({"metrics": true}),
+    );
+    let key = (
+        Collection::Keys,
+        KEY_UID,
+        key_of(&["search", "metrics.get"], &["movies"]),
+    );
+    table.registry = registry([features, key]);
+    let proxy = Proxy::start(table).await;
+    let (_, shown) = proxy.get(&format!("/keys/{KEY_UID}")).await;
+    let shown = shown["key"].as_str().expect("a value").to_owned();
+    let as_key = |method: Method, path: &str| proxy.anonymous(method, path).bearer_auth(&shown);
+    let (status, body) = answer(as_key(Method::GET, "/metrics")).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (403, &json!("invalid_api_key")),
+        "not of all indexes"
+    );
+    let other = json!({"queries": [{"indexUid": INDEX}, {"indexUid": "books"}]});
+    let request = as_key(Method::POST, "/multi-search").json(&other);
+    let (status, body) = answer(request).await;
+    assert_eq!(
+        (status, &body["message"]),
+        (
+            403,
+            &json!("Inside `.queries[1]`: The provided API key is invalid.")
+        )
+    );
+    let request = as_key(Method::POST, "/render-template").json(&json!({"template": {}}));
+    assert_eq!(
+        answer(request).await.0,
+        403,
+        "documents and settings are not for it"
+    );
     let (status, body) = answer(proxy.anonymous(Method::GET, "/metrics")).await;
     assert_eq!(
         (status, &body["code"]),

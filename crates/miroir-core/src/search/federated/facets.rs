@@ -52,6 +52,9 @@ impl<'a> IndexFacets<'a> {
     }
 }
 
+/// Facets counted over indexes: `facetDistribution` and `facetStats`.
+type Together = (Map<String, Value>, BTreeMap<String, Value>);
+
 /// The facets of all indexes counted together, each cut to `max_values`: `facetDistribution` and
 /// `facetStats`.
 ///
@@ -60,7 +63,7 @@ impl<'a> IndexFacets<'a> {
 pub(super) fn together(
     indexes: &[IndexFacets<'_>],
     max_values: Option<usize>,
-) -> Result<(Map<String, Value>, BTreeMap<String, Value>), ApiError> {
+) -> Result<Together, ApiError> {
     let mut orders: BTreeMap<&str, (&IndexUid, FacetOrder)> = BTreeMap::new();
     let mut counts: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
     for facets in indexes {
@@ -87,7 +90,7 @@ pub(super) fn together(
     let distribution = counts.into_iter().map(|(name, mut values)| {
         match orders.get(name) {
             Some((_, FacetOrder::Count)) => values.sort_by(|(_, a), (_, b)| b.cmp(a)),
-            Some((_, FacetOrder::Alpha)) | None => values.sort_by(|(a, _), (b, _)| a.cmp(b)),
+            Some((_, FacetOrder::Alpha)) | None => values.sort_by_key(|(value, _)| *value),
         }
         values.truncate(max_values.unwrap_or(usize::MAX));
         let values = values

@@ -458,10 +458,10 @@ fn read_facets(value: Option<Value>) -> Result<BTreeMap<IndexUid, Option<Vec<Str
                 format!("Invalid value at `{path}`: the key {uid:?} could not be deserialized into the key type `meilisearch_types::index_uid::IndexUid`"),
             )
         })?;
-        let names = match names {
-            Value::Null => None,
-            names => Some(body::texts(&names, &format!("{path}.{uid}"), code)?),
-        };
+        let names = Some(names).filter(|names| !names.is_null());
+        let names = names
+            .map(|names| body::texts(&names, &format!("{path}.{uid}"), code))
+            .transpose()?;
         check_attributes(
             "facets",
             names.iter().flatten().map(String::as_str),
