@@ -8,7 +8,7 @@ use super::dice::Dice;
 /// The seed of the documents: they are the same in every run, whatever is asked.
 const SEED: u64 = 20_261_122;
 /// Dimensions of the vectors.
-pub const DIMENSIONS: usize = 4;
+pub const DIMENSIONS: usize = 128;
 /// The embedder whose vectors clients provide.
 pub const EMBEDDER: &str = "given";
 /// What documents are about.
@@ -128,7 +128,7 @@ fn thing(dice: &mut Dice, n: usize) -> Value {
         "text": format!("the {} of {}", words(dice, 4, 9), words(dice, 2, 6)),
         "category": dice.one(&CATEGORIES),
         "tags": if dice.percent(85) { json!(dice.some(&TAGS)) } else { json!([]) },
-        "family": if dice.percent(50) { json!(dice.below(30)) } else { json!(dice.below(30).to_string()) },
+        "family": if dice.percent(50) { json!(dice.below(30)) } else { json!(format!("family {}", dice.below(30))) },
         "maker": format!("Maker {}", dice.below(60)),
         "secret": dice.below(40),
         "hidden_name": words(dice, 1, 1),
@@ -155,11 +155,8 @@ fn thing(dice: &mut Dice, n: usize) -> Value {
         let (lat, lng) = (dice.unit() * 170.0 - 85.0, dice.unit() * 358.0 - 179.0);
         members.insert("_geo".into(), json!({"lat": lat, "lng": lng}));
     }
-    let vector = if dice.percent(90) {
-        json!(vector(dice))
-    } else {
-        Value::Null
-    };
+    // No more vectors than dimensions: nodes search so few one by one, and miss none.
+    let vector = (n % 8 == 0).then(|| vector(dice));
     members.insert("_vectors".into(), json!({EMBEDDER: vector}));
     thing
 }
@@ -172,7 +169,7 @@ fn price(dice: &mut Dice) -> Option<Value> {
         2 => Some(json!("free")),
         3 => Some(json!("Ask us")),
         4 => Some(json!([dice.below(20), "sale"])),
-        5 => Some(json!(format!("{}", dice.below(20)))),
+        5 => Some(json!(format!("{} crowns", dice.below(20)))),
         6 => Some(json!(-0.5)),
         _ => Some(json!(dice.below(30))),
     }
@@ -187,7 +184,7 @@ fn put(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
 /// A vector of its own for every throw.
 pub fn vector(dice: &mut Dice) -> Vec<f64> {
     (0..DIMENSIONS)
-        .map(|_| ((dice.unit() * 2.0 - 1.0) * 1000.0).round() / 1000.0)
+        .map(|_| ((dice.unit() * 2.0 - 1.0) * 100.0).round() / 100.0)
         .collect()
 }
 

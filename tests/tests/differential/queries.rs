@@ -190,7 +190,8 @@ fn text(dice: &mut Dice, index: &Index) -> Option<String> {
         if index.uid != "packages" {
             return words(dice, 1, 1);
         }
-        let document: Value = serde_json::from_str(dice.one(index.documents.as_slice()).as_str()).unwrap_or_default();
+        let document: Value =
+            serde_json::from_str(dice.one(index.documents.as_slice()).as_str()).unwrap_or_default();
         let summary = document["summary"].as_str().unwrap_or("library").to_owned();
         let parts: Vec<&str> = summary.split_whitespace().collect();
         (*dice.one(&parts)).to_owned()

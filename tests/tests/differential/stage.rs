@@ -30,6 +30,8 @@ pub struct Tally {
     /// Queries that differ in a way that the documentation names, by its name.
     excused: BTreeMap<&'static str, usize>,
     differences: Vec<String>,
+    /// How many differences there are of each kind.
+    kinds: BTreeMap<What, usize>,
 }
 
 /// Everything that is running.
@@ -154,11 +156,17 @@ impl Stage {
         let oracle = Oracle {
             node: &self.node,
             uid: index.uid,
+            clustered: &clustered(index, copies),
             open: &open,
             id: index.id,
+            by_count: &|facet| {
+                let orders = &index.settings["faceting"]["sortFacetValuesBy"];
+                orders[facet] == "count" || orders["*"] == "count"
+            },
         };
         let differences = oracle.differences(query, &got).await?;
-        let told = format!("{what}, {} with {copies} copies: {query}", index.uid);
+        let asked = shortened(query);
+        let told = format!("{what}, {} with {copies} copies: {asked}", index.uid);
         self.tally.count(index, query, &told, &differences);
         Ok(())
     }
@@ -223,7 +231,10 @@ impl Tally {
                 Some(excuse) => {
                     excuses.insert(excuse);
                 }
-                None => unexcused.push(format!("{:?}: {}", one.what, one.detail)),
+                None => {
+                    *self.kinds.entry(one.what.clone()).or_default() += 1;
+                    unexcused.push(format!("{:?}: {}", one.what, one.detail));
+                }
             }
         }
         for excuse in &excuses {
@@ -249,6 +260,9 @@ impl Tally {
         for (excuse, count) in &self.excused {
             println!("  {count:>5}  {excuse}");
         }
+        if let Some(path) = std::env::var_os("MIROIR_DIFFERENCES") {
+            std::fs::write(path, self.differences.join("\n"))?;
+        }
         let told = self
             .differences
             .iter()
@@ -258,12 +272,22 @@ impl Tally {
             .join("\n  ");
         ensure!(
             self.differences.is_empty(),
-            "{} of {} answers differ from one node's:\n  {told}",
+            "{} of {} answers differ from one node's, in {:?}:\n  {told}",
             self.differences.len(),
-            self.asked
+            self.asked,
+            self.kinds
         );
         Ok(())
     }
+}
+
+/// The query without the numbers of its vector.
+fn shortened(query: &Value) -> Value {
+    let mut query = query.clone();
+    if let Some(vector) = query.get_mut("vector") {
+        *vector = json!("…");
+    }
+    query
 }
 
 /// The uid of an index in the cluster.

@@ -16,6 +16,15 @@ use crate::api_error::ApiError;
 use crate::hidden_field::strip_facets;
 use crate::raw_json;
 
+/// What one node said to a search.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeAnswer<'a> {
+    /// Its answer to the search.
+    pub body: &'a [u8],
+    /// Its answer to [`Plan::values_request`], if that asked for something.
+    pub values: Option<&'a [u8]>,
+}
+
 /// The hits of the wanted window, and how many of those fetched were not distinct.
 struct Merged<'a, 'n> {
     window: Vec<&'n Hit<'a>>,
@@ -34,10 +43,29 @@ impl Plan {
         answers: &[&[u8]],
         failures: &BTreeMap<String, ApiError>,
     ) -> Result<String, MergeError> {
+        let answers: Vec<NodeAnswer<'_>> = answers
+            .iter()
+            .map(|body| NodeAnswer { body, values: None })
+            .collect();
+        self.merge_answers(&answers, failures)
+    }
+
+    /// As [`merge`](Self::merge), with what was read of documents beside the hits.
+    ///
+    /// # Errors
+    /// When an answer is not a search result, or not one of documents.
+    pub fn merge_answers(
+        &self,
+        answers: &[NodeAnswer<'_>],
+        failures: &BTreeMap<String, ApiError>,
+    ) -> Result<String, MergeError> {
         let answers: Vec<Answer<'_>> = answers
             .iter()
             .enumerate()
-            .map(|(position, body)| Answer::read(body, position))
+            .map(|(position, answer)| {
+                let values = answer.values.zip(self.unseen.as_ref());
+                Answer::read_with(answer.body, values, position)
+            })
             .collect::<Result<_, _>>()?;
         let mut out = String::from("{");
         match answers.as_slice() {
@@ -109,7 +137,7 @@ impl Plan {
         let mut taken = 0;
         for hit in interleave(&lists, |a, b| a.rank.compare(&b.rank, ratio)) {
             if let Some(path) = self.distinct()
-                && !seen.admit(values_of(&hit.members, path))
+                && !seen.admit(values_of(hit.unseen.as_ref().unwrap_or(&hit.members), path))
             {
                 merged.rejected += 1;
                 continue;
@@ -126,9 +154,10 @@ impl Plan {
         let view = View {
             score: self.query.shows_score(),
             details: self.query.shows_details(),
-            without: self.added.as_deref(),
+            without: None,
         };
-        let hits: Vec<String> = hits.map(|hit| hit.write(&view)).collect();
+        let added: Vec<&str> = self.added.iter().map(String::as_str).collect();
+        let hits: Vec<String> = hits.map(|hit| hit.write_without(&view, &added)).collect();
         push_member(out, "hits", &format!("[{}]", hits.join(",")));
     }
 

@@ -29,9 +29,11 @@ mod plan;
 mod query;
 mod rank;
 mod settings;
+mod unseen;
 
 pub use answer::MergeError;
 pub use documents::{Window, merge_documents, windows};
+pub use merge::NodeAnswer;
 pub use plan::Plan;
 pub use query::{Pagination, SearchQuery};
 pub use settings::{FacetOrder, SearchSettings};

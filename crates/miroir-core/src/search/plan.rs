@@ -1,9 +1,14 @@
 //! What to ask the nodes for one search.
 
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::answer::{MergeError, hits_of};
 use super::query::{Pagination, SearchQuery};
 use super::settings::SearchSettings;
+use super::unseen::{Unseen, covers};
 use crate::api_error::ApiError;
 use crate::hidden_field::and_filter;
 
@@ -13,16 +18,17 @@ use crate::hidden_field::and_filter;
 /// to the end of the wanted window, because any node may hold all of them, and for the
 /// details by which hits are ranked.
 ///
-/// Not exact, because nodes do not tell what would be needed: sorting by an attribute that is
-/// not displayed, and `distinct` by such an attribute (each node's own order and hits are
-/// kept); `matchingStrategy: frequency`; totals and facet counts under `distinct`.
+/// What is not displayed and decides the order or the distinctness of hits is read from the
+/// documents ([`values_request`](Self::values_request)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub(super) query: SearchQuery,
     pub(super) settings: SearchSettings,
     pub(super) direct: bool,
-    /// The distinct attribute, if the merge must ask for it beyond the client's attributes.
-    pub(super) added: Option<String>,
+    /// Attributes that the merge must ask for beyond the client's.
+    pub(super) added: Vec<String>,
+    /// What hits do not show and the merge needs.
+    pub(super) unseen: Option<Unseen>,
 }
 
 impl Plan {
@@ -34,13 +40,18 @@ impl Plan {
             query,
             settings,
             direct,
-            added: None,
+            added: Vec::new(),
+            unseen: None,
         };
         if !direct {
-            plan.added = plan
-                .distinct()
+            plan.unseen = Unseen::new(&plan.query, &plan.settings);
+            let by_id = plan.unseen.as_ref().map(|unseen| &*unseen.primary_key);
+            let added: BTreeSet<&str> = plan.distinct().into_iter().chain(by_id).collect();
+            plan.added = added
+                .into_iter()
                 .filter(|path| plan.must_ask_for(path))
-                .map(str::to_owned);
+                .map(str::to_owned)
+                .collect();
         }
         plan
     }
@@ -51,10 +62,6 @@ impl Plan {
     }
 
     fn must_ask_for(&self, path: &str) -> bool {
-        let covers = |wanted: &str, path: &str| {
-            path.strip_prefix(wanted)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
         self.query.attributes_to_retrieve().is_some_and(|wanted| {
             !wanted
                 .iter()
@@ -100,11 +107,27 @@ impl Plan {
         if self.query.semantic_ratio().is_some() {
             set("showRankingScore", Value::Bool(true));
         }
-        if let (Some(path), Some(Value::Array(wanted))) =
-            (&self.added, body.get_mut("attributesToRetrieve"))
-        {
-            wanted.push(Value::from(path.as_str()));
+        if let Some(Value::Array(wanted)) = body.get_mut("attributesToRetrieve") {
+            wanted.extend(self.added.iter().map(|path| Value::from(path.as_str())));
         }
+    }
+
+    /// What else to ask a node that gave this answer: a body for `documents/fetch` of the same
+    /// index, whose answer goes into the merge beside it. `None` when nothing is missing.
+    ///
+    /// # Errors
+    /// When the answer is not a search result.
+    pub fn values_request(&self, answer: &[u8]) -> Result<Option<Value>, MergeError> {
+        let Some(unseen) = &self.unseen else {
+            return Ok(None);
+        };
+        let unreadable = |detail: String| MergeError::Unreadable {
+            position: 0,
+            detail,
+        };
+        let text = std::str::from_utf8(answer).map_err(|e| unreadable(e.to_string()))?;
+        let hits: Vec<&RawValue> = hits_of(text).map_err(|e| unreadable(e.to_string()))?;
+        Ok(unseen.request(&hits))
     }
 }
 

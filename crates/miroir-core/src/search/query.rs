@@ -148,6 +148,11 @@ impl SearchQuery {
         }
     }
 
+    /// What the query sorts by, in order.
+    pub(super) fn sort(&self) -> impl Iterator<Item = &str> {
+        self.texts("sort")
+    }
+
     /// The client's filter, of any JSON type.
     #[must_use]
     pub fn filter(&self) -> Option<&Value> {

@@ -7,7 +7,10 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use super::distinct::DistinctValue;
 use super::facet_value::normalise;
+use super::unseen::{SortKey, is_hidden_rule, is_sort_rule, sort_value};
+use crate::raw_json::Members;
 
 /// What a hit is ranked by.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -48,8 +51,8 @@ enum Rule {
     Vector(f64),
     /// The node ran out of time before this rule.
     Skipped,
-    /// A rule whose value the node does not tell (a sort on an attribute that is not
-    /// displayed) or that is not known here. Says nothing about the order.
+    /// A rule whose value the node does not tell and that was not read otherwise, or one that
+    /// is not known here. Says nothing about the order.
     Opaque,
 }
 
@@ -63,20 +66,39 @@ enum SortValue {
 impl Rank {
     /// Reads the details and the score of a hit.
     pub(super) fn new(details: &Map<String, Value>, score: f64) -> Self {
-        let mut rules: Vec<(u64, Rule)> = details
-            .iter()
-            .map(|(name, detail)| {
-                let order = detail
-                    .get("order")
-                    .and_then(Value::as_u64)
-                    .unwrap_or(u64::MAX);
-                (order, Rule::read(name, detail))
-            })
-            .collect();
-        rules.sort_by_key(|(order, _)| *order);
+        let rules = in_order(details);
         Self {
-            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            rules: rules
+                .map(|(name, detail)| Rule::read(name, detail))
+                .collect(),
             score,
+        }
+    }
+
+    /// Fills in what the node did not tell, from what was read of the document. `keys` are what
+    /// hits are sorted by, in the rules' order.
+    pub(super) fn reveal(
+        &mut self,
+        details: &Map<String, Value>,
+        keys: &[SortKey],
+        document: Option<&Members<'_>>,
+    ) {
+        let rules = self.rules.iter_mut().zip(in_order(details));
+        let sorts = rules.filter(|(_, (name, _))| is_sort_rule(name));
+        for ((rule, (name, _)), key) in sorts.zip(keys) {
+            if is_hidden_rule(name) {
+                let value = document.and_then(|document| sort_value(document, key));
+                *rule = Rule::Sort {
+                    ascending: key.ascending,
+                    value: match value {
+                        Some(DistinctValue::Number(bits)) => {
+                            SortValue::Number(f64::from_bits(bits))
+                        }
+                        Some(DistinctValue::Text(text)) => SortValue::Text(text),
+                        None => SortValue::Missing,
+                    },
+                };
+            }
         }
     }
 
@@ -115,6 +137,20 @@ impl Rank {
             Ordering::Less
         }
     }
+}
+
+/// The details in the order of their rules.
+fn in_order(details: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+    let order = |detail: &Value| {
+        let order = detail.get("order").and_then(Value::as_u64);
+        order.unwrap_or(u64::MAX)
+    };
+    let mut rules: Vec<(&str, &Value)> = details
+        .iter()
+        .map(|(name, detail)| (name.as_str(), detail))
+        .collect();
+    rules.sort_by_key(|(_, detail)| order(detail));
+    rules.into_iter()
 }
 
 impl Rule {

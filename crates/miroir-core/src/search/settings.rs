@@ -4,6 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The ranking rules of an index that does not set them, as far as all versions agree.
+const RANKING_RULES: [&str; 6] = [
+    "words",
+    "typo",
+    "proximity",
+    "attribute",
+    "sort",
+    "exactness",
+];
+
 /// The order of the values of one facet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FacetOrder {
@@ -28,6 +38,12 @@ pub struct SearchSettings {
     pub sort_facet_values_by: BTreeMap<String, FacetOrder>,
     /// `distinctAttribute`.
     pub distinct: Option<String>,
+    /// `displayedAttributes`; `None` when all are.
+    pub displayed: Option<Vec<String>>,
+    /// `rankingRules`.
+    pub ranking_rules: Vec<String>,
+    /// The attribute of the ids, which is no setting: who knows it sets it.
+    pub primary_key: Option<String>,
 }
 
 impl Default for SearchSettings {
@@ -38,6 +54,9 @@ impl Default for SearchSettings {
             max_values_per_facet: 100,
             sort_facet_values_by: BTreeMap::new(),
             distinct: None,
+            displayed: None,
+            ranking_rules: RANKING_RULES.map(str::to_owned).to_vec(),
+            primary_key: None,
         }
     }
 }
@@ -71,6 +90,10 @@ impl SearchSettings {
                 .get("distinctAttribute")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
+            displayed: texts(settings, "displayedAttributes")
+                .filter(|names| !names.iter().any(|name| name == "*")),
+            ranking_rules: texts(settings, "rankingRules").unwrap_or(default.ranking_rules),
+            primary_key: None,
         }
     }
 
@@ -84,6 +107,12 @@ impl SearchSettings {
             .copied()
             .unwrap_or_default()
     }
+}
+
+/// A setting that is a list of texts; `None` when it has its default.
+fn texts(settings: &Value, name: &str) -> Option<Vec<String>> {
+    let texts = settings.get(name)?.as_array()?.iter();
+    Some(texts.filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
 fn facet_order(order: &Value) -> FacetOrder {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::search::{MergeError, Plan, SearchQuery, SearchSettings};
+use miroir_core::search::{MergeError, NodeAnswer, Plan, SearchQuery, SearchSettings};
 use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
@@ -27,6 +27,7 @@ impl Reads {
         let mut begun = self.begin(uid, caller).await?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         settings.caps_totals = self.inner.versions.caps_totals();
+        settings.primary_key = begun.scope.route.primary_key.clone();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
         begun.scope.key = search_key(uid, &sole)?;
@@ -46,22 +47,59 @@ impl Reads {
         piece: Piece,
         plan: &Plan,
         caller: &Caller,
-    ) -> Result<Bytes, Fault> {
-        let body = plan
-            .body(piece.filter().as_deref())
-            .map_err(|e| Fault::Refused(e.into()))?;
+    ) -> Result<Reply, Fault> {
+        let asked = |filter: Option<&str>| plan.body(filter).map_err(|e| Fault::Refused(e.into()));
         let path = format!("/indexes/{}/search", scope.route.uid);
-        self.post(&piece, &path, &body, caller).await
+        let filter = piece.filter();
+        let body = asked(filter.as_deref())?;
+        let body = match self.post(&piece, &path, &body, caller).await {
+            // The text quotes the filter with the node's part of it: without it, it is the client's.
+            Err(Fault::Refused(refused)) if filter.is_some() => {
+                let own = self.post(&piece, &path, &asked(None)?, caller).await;
+                return Err(own.err().unwrap_or(Fault::Refused(refused)));
+            }
+            answered => answered?,
+        };
+        let values = self.values(scope, &piece, plan, &body).await?;
+        Ok(Reply { body, values })
+    }
+
+    /// Reads what the hits do not show and the merge needs. It is asked for with the nodes' own key:
+    /// whoever may search an index may have it sorted by what it does not show.
+    async fn values(
+        &self,
+        scope: &Scope,
+        piece: &Piece,
+        plan: &Plan,
+        body: &[u8],
+    ) -> Result<Option<Bytes>, Fault> {
+        let unreadable = |error: MergeError| Fault::Failed(error.to_string());
+        let Some(request) = plan.values_request(body).map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let path = format!("/indexes/{}/documents/fetch", scope.route.uid);
+        let values = self.post(piece, &path, &request, &Caller::master()).await?;
+        Ok(Some(values))
     }
 }
 
-fn merge(plan: &Plan, gathered: &Gathered<Bytes>) -> Result<String, MergeError> {
-    let bodies: Vec<&[u8]> = gathered
+/// What one node said.
+struct Reply {
+    body: Bytes,
+    /// Of the documents that its hits are.
+    values: Option<Bytes>,
+}
+
+fn merge(plan: &Plan, gathered: &Gathered<Reply>) -> Result<String, MergeError> {
+    let answers: Vec<NodeAnswer<'_>> = gathered
         .answers
         .iter()
-        .map(|(_, body)| body.as_ref())
+        .map(|(_, reply)| NodeAnswer {
+            body: &reply.body,
+            values: reply.values.as_deref(),
+        })
         .collect();
-    plan.merge(&bodies, &Default::default())
+    plan.merge_answers(&answers, &Default::default())
 }
 
 /// The error for a node's answer that cannot be understood.
