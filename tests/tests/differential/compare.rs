@@ -20,6 +20,8 @@ pub enum What {
     Refusal,
     /// A member other than the hits.
     Member(String),
+    /// Facets, but only in the case of their values.
+    Spelling,
     /// How many hits there are.
     Length,
     /// A hit in a place where none of its rank belongs.
@@ -228,9 +230,19 @@ fn members(got: &Value, expected: &Value, by_count: &dyn Fn(&str) -> bool) -> Ve
                 _ => false,
             };
             let told = |value: Option<&Value>| value.cloned().unwrap_or(json!("absent"));
-            (!equal).then(|| difference(What::Member(name), &told(got), &told(expected)))
+            let what = if name == "facetDistribution" && spelled_otherwise(got, expected) {
+                What::Spelling
+            } else {
+                What::Member(name)
+            };
+            (!equal).then(|| difference(what, &told(got), &told(expected)))
         })
         .collect()
+}
+
+fn spelled_otherwise(got: Option<&Value>, expected: Option<&Value>) -> bool {
+    let lower = |value: Option<&Value>| value.map(|value| value.to_string().to_lowercase());
+    lower(got) == lower(expected)
 }
 
 /// Whether two distributions are equal. By count, values of one count may change places, and others of the last count

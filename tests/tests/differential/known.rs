@@ -3,9 +3,54 @@
 use serde_json::Value;
 
 use super::compare::What;
-use super::corpus::Index;
+use super::corpus::{Index, WORDS};
 
 /// The name of the inexactness that a difference belongs to.
-pub fn excused(_index: &Index, _query: &Value, _what: &What) -> Option<&'static str> {
+pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str> {
+    let member = match what {
+        What::Spelling => {
+            return Some("spelling of a facet value that documents spell differently");
+        }
+        What::Member(name) => name.as_str(),
+        What::Refusal | What::Length | What::Order | What::Twice | What::Hit(_) => "",
+    };
+    let counted = [
+        "estimatedTotalHits",
+        "totalHits",
+        "totalPages",
+        "facetDistribution",
+        "facetStats",
+    ];
+    let distinct =
+        query.get("distinct").is_some() || index.settings.get("distinctAttribute").is_some();
+    let paged = query.get("page").is_some() || query.get("hitsPerPage").is_some();
+    if query["matchingStrategy"] == "frequency" {
+        return Some("matchingStrategy: frequency");
+    }
+    if counted.contains(&member) && query.get("rankingScoreThreshold").is_some() {
+        return Some("totals and facets with rankingScoreThreshold");
+    }
+    if counted.contains(&member) && distinct && (!paged || member.starts_with("facet")) {
+        return Some("estimates and facets with distinct");
+    }
+    if written_together(query) {
+        return Some("words written together");
+    }
     None
+}
+
+/// Whether the query has a word that is two words of the corpus: nodes split it where their own documents do most often.
+fn written_together(query: &Value) -> bool {
+    let q = query["q"].as_str().unwrap_or_default();
+    let is_word = |part: &str| {
+        WORDS
+            .iter()
+            .any(|word| word.starts_with(part) && !part.is_empty())
+    };
+    q.split_whitespace().any(|word| {
+        WORDS
+            .iter()
+            .any(|first| word.strip_prefix(first).is_some_and(is_word))
+            && !WORDS.contains(&word)
+    })
 }

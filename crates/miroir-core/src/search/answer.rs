@@ -1,8 +1,11 @@
 //! What one node answered to a search, read one level deep.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::distinct::{DistinctValue, values_of};
 use super::rank::Rank;
 use super::unseen::{Unseen, Values};
 use crate::hidden_field::{is_reserved, strip_facets};
@@ -134,6 +137,15 @@ impl<'a> Hit<'a> {
             rank,
             unseen,
         })
+    }
+
+    /// The values that the hit has for `path`, shown or not.
+    pub(super) fn values(&self, path: &str) -> BTreeSet<DistinctValue> {
+        let mut values = values_of(&self.members, path);
+        if let Some(unseen) = &self.unseen {
+            values.extend(values_of(unseen, path));
+        }
+        values
     }
 
     /// The hit as the client sees it.

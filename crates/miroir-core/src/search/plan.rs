@@ -29,6 +29,8 @@ pub struct Plan {
     pub(super) added: Vec<String>,
     /// What hits do not show and the merge needs.
     pub(super) unseen: Option<Unseen>,
+    /// How much meaning would weigh in the search that this is the first half of.
+    pub(super) half_of: Option<f64>,
 }
 
 impl Plan {
@@ -42,6 +44,7 @@ impl Plan {
             direct,
             added: Vec::new(),
             unseen: None,
+            half_of: None,
         };
         if !direct {
             plan.unseen = Unseen::new(&plan.query, &plan.settings);
@@ -88,24 +91,71 @@ impl Plan {
         Ok(Value::Object(body))
     }
 
+    /// The end of the wanted window. None of the hits before an empty one are wanted either: a node
+    /// that is asked for none ranks none, and leaves none out for its rank.
+    pub(super) fn end(&self) -> u64 {
+        match self.query.pagination().window(self.settings.max_total_hits) {
+            (_, 0) => 0,
+            (offset, limit) => offset + limit,
+        }
+    }
+
+    /// The distinct attribute if its values can be counted: exact totals are wanted, which are then
+    /// the numbers of these values, and nodes tell them as those of a facet.
+    pub(super) fn counted_by(&self) -> Option<&str> {
+        let path = self.distinct()?;
+        let paged = matches!(self.query.pagination(), Pagination::Page { .. });
+        (paged && !self.direct && self.settings.facetable.contains(path)).then_some(path)
+    }
+
+    /// Whether the client asks for the facet of the distinct attribute itself.
+    pub(super) fn counts_for_client(&self) -> bool {
+        let mut facets = self.query.facets();
+        facets.any(|facet| facet == "*" || Some(facet) == self.distinct())
+    }
+
+    /// The search by words that is the first half of this one by words and meaning. One node does
+    /// without the other half when the words alone find enough, which takes all nodes' hits to say.
+    #[must_use]
+    pub fn first_half(&self) -> Option<Self> {
+        let ratio = self.query.hybrid_ratio().filter(|_| !self.direct)?;
+        // What cannot be asked for at all is for nodes to refuse.
+        let dimensions = self.settings.embedders.get(self.query.embedder()?)?;
+        let given = self.query.vector_length();
+        if given.is_some_and(|given| dimensions.is_some_and(|known| known != given)) {
+            return None;
+        }
+        let mut half = Self::new(self.query.without_meaning(), self.settings.clone(), 2);
+        half.half_of = Some(ratio);
+        Some(half)
+    }
+
     /// Asks for everything the merge needs.
     fn widen(&self, body: &mut Map<String, Value>) {
-        let (offset, limit) = self.query.pagination().window(self.settings.max_total_hits);
+        let end = self.end();
         let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
         match self.query.pagination() {
             Pagination::Offset { .. } => {
                 set("offset", Value::from(0));
-                set("limit", Value::from(offset + limit));
+                set("limit", Value::from(end));
             }
             // Page mode makes a node count all its hits, so that the sum is exact.
             Pagination::Page { .. } => {
                 set("page", Value::from(1));
-                set("hitsPerPage", Value::from(offset + limit));
+                set("hitsPerPage", Value::from(end));
             }
         }
         set("showRankingScoreDetails", Value::Bool(true));
-        if self.query.semantic_ratio().is_some() {
+        if self.query.semantic_ratio().is_some() || self.half_of.is_some() {
             set("showRankingScore", Value::Bool(true));
+        }
+        if let Some(path) = self.counted_by() {
+            let facets = body
+                .entry("facets")
+                .or_insert_with(|| Value::Array(Vec::new()));
+            if let Some(facets) = facets.as_array_mut().filter(|_| !self.counts_for_client()) {
+                facets.push(Value::from(path));
+            }
         }
         if let Some(Value::Array(wanted)) = body.get_mut("attributesToRetrieve") {
             wanted.extend(self.added.iter().map(|path| Value::from(path.as_str())));

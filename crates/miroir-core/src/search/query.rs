@@ -177,6 +177,36 @@ impl SearchQuery {
         )
     }
 
+    /// The ratio of a search that looks for both words and meaning.
+    pub(super) fn hybrid_ratio(&self) -> Option<f64> {
+        let ratio = self.semantic_ratio()?;
+        let has_words = self.q().is_some_and(|q| !q.trim().is_empty());
+        (has_words && ratio > 0.0 && ratio < 1.0).then_some(ratio)
+    }
+
+    /// The embedder of a search by meaning.
+    pub(super) fn embedder(&self) -> Option<&str> {
+        self.members.get("hybrid")?.get("embedder")?.as_str()
+    }
+
+    /// The dimensions of the vector that the client gives.
+    pub(super) fn vector_length(&self) -> Option<u64> {
+        let vector = self.members.get("vector")?.as_array()?;
+        Some(vector.len() as u64)
+    }
+
+    /// The same search by words only.
+    pub(super) fn without_meaning(&self) -> Self {
+        let mut members = self.members.clone();
+        members.retain(|name, _| !matches!(name.as_str(), "hybrid" | "vector"));
+        Self { members }
+    }
+
+    /// The facets that the query counts.
+    pub(super) fn facets(&self) -> impl Iterator<Item = &str> {
+        self.texts("facets")
+    }
+
     /// Whether hits show `_rankingScore`.
     #[must_use]
     pub fn shows_score(&self) -> bool {

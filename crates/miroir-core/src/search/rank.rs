@@ -102,6 +102,11 @@ impl Rank {
         }
     }
 
+    /// The node's own score.
+    pub(super) const fn score(&self) -> f64 {
+        self.score
+    }
+
     /// Whether the hit was found by meaning rather than by words.
     pub(super) fn is_semantic(&self) -> bool {
         self.rules

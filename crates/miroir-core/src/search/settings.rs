@@ -1,8 +1,10 @@
 //! The settings of an index that decide how answers are merged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+
+use crate::settings::node_max_values;
 
 /// The ranking rules of an index that does not set them, as far as all versions agree.
 const RANKING_RULES: [&str; 6] = [
@@ -42,6 +44,10 @@ pub struct SearchSettings {
     pub displayed: Option<Vec<String>>,
     /// `rankingRules`.
     pub ranking_rules: Vec<String>,
+    /// Attributes whose values are counted as facets, as far as they are named and not matched.
+    pub facetable: BTreeSet<String>,
+    /// `embedders`, with the dimensions of those that set them.
+    pub embedders: BTreeMap<String, Option<u64>>,
     /// The attribute of the ids, which is no setting: who knows it sets it.
     pub primary_key: Option<String>,
 }
@@ -56,6 +62,8 @@ impl Default for SearchSettings {
             distinct: None,
             displayed: None,
             ranking_rules: RANKING_RULES.map(str::to_owned).to_vec(),
+            facetable: BTreeSet::new(),
+            embedders: BTreeMap::new(),
             primary_key: None,
         }
     }
@@ -93,8 +101,25 @@ impl SearchSettings {
             displayed: texts(settings, "displayedAttributes")
                 .filter(|names| !names.iter().any(|name| name == "*")),
             ranking_rules: texts(settings, "rankingRules").unwrap_or(default.ranking_rules),
+            embedders: settings
+                .get("embedders")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .map(|(name, embedder)| (name.clone(), embedder["dimensions"].as_u64()))
+                .collect(),
+            facetable: texts(settings, "filterableAttributes")
+                .into_iter()
+                .flatten()
+                .collect(),
             primary_key: None,
         }
+    }
+
+    /// How many values of a facet nodes list at most.
+    #[must_use]
+    pub fn node_max_values(&self) -> u64 {
+        node_max_values(self.max_values_per_facet as u64)
     }
 
     /// The order of the values of `facet`.

@@ -32,6 +32,11 @@ impl Reads {
         let several = Plan::new(query, settings, 2);
         begun.scope.key = search_key(uid, &sole)?;
         let scope = &begun.scope;
+        if let Some(half) = several.first_half()
+            && let Some(answer) = self.search_by_words(scope, &half, caller).await?
+        {
+            return Ok(answer);
+        }
         let ask = |piece: Piece| {
             let plan = if piece.sole { &sole } else { &several };
             self.search_piece(scope, piece, plan, caller)
@@ -39,6 +44,34 @@ impl Reads {
         let gathered = scope.gather(self.upstream(), ask).await?;
         let plan = if gathered.is_sole() { &sole } else { &several };
         merge(plan, &gathered).map_err(unreadable)
+    }
+
+    /// The answer to a search by words and meaning that the words alone answer well enough. One node
+    /// finds that out by itself; several do it together.
+    async fn search_by_words(
+        &self,
+        scope: &Scope,
+        half: &Plan,
+        caller: &Caller,
+    ) -> Result<Option<String>, HttpError> {
+        let ask = async |piece: Piece| match piece.sole {
+            true => Ok(None),
+            false => self
+                .search_piece(scope, piece, half, caller)
+                .await
+                .map(Some),
+        };
+        let gathered = scope.gather(self.upstream(), ask).await?;
+        let replies: Vec<&Reply> = gathered
+            .answers
+            .iter()
+            .filter_map(|(_, reply)| reply.as_ref())
+            .collect();
+        if replies.is_empty() {
+            return Ok(None);
+        }
+        let answers: Vec<NodeAnswer<'_>> = replies.into_iter().map(Reply::view).collect();
+        half.merge_half(&answers).map_err(unreadable)
     }
 
     async fn search_piece(
@@ -90,14 +123,20 @@ struct Reply {
     values: Option<Bytes>,
 }
 
+impl Reply {
+    fn view(&self) -> NodeAnswer<'_> {
+        NodeAnswer {
+            body: &self.body,
+            values: self.values.as_deref(),
+        }
+    }
+}
+
 fn merge(plan: &Plan, gathered: &Gathered<Reply>) -> Result<String, MergeError> {
     let answers: Vec<NodeAnswer<'_>> = gathered
         .answers
         .iter()
-        .map(|(_, reply)| NodeAnswer {
-            body: &reply.body,
-            values: reply.values.as_deref(),
-        })
+        .map(|(_, reply)| reply.view())
         .collect();
     plan.merge_answers(&answers, &Default::default())
 }
