@@ -230,7 +230,8 @@ fn members(got: &Value, expected: &Value, by_count: &dyn Fn(&str) -> bool) -> Ve
                 _ => false,
             };
             let told = |value: Option<&Value>| value.cloned().unwrap_or(json!("absent"));
-            let what = if name == "facetDistribution" && spelled_otherwise(got, expected) {
+            let what = if name == "facetDistribution" && spelled_otherwise(got, expected, by_count)
+            {
                 What::Spelling
             } else {
                 What::Member(name)
@@ -240,9 +241,17 @@ fn members(got: &Value, expected: &Value, by_count: &dyn Fn(&str) -> bool) -> Ve
         .collect()
 }
 
-fn spelled_otherwise(got: Option<&Value>, expected: Option<&Value>) -> bool {
-    let lower = |value: Option<&Value>| value.map(|value| value.to_string().to_lowercase());
-    lower(got) == lower(expected)
+fn spelled_otherwise(
+    got: Option<&Value>,
+    expected: Option<&Value>,
+    by_count: &dyn Fn(&str) -> bool,
+) -> bool {
+    let lower = |value: Option<&Value>| {
+        let text = value.unwrap_or(&Value::Null).to_string().to_lowercase();
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    };
+    let by_count = |facet: &str| by_count(facet);
+    facets_equal(&lower(got), &lower(expected), &by_count)
 }
 
 /// Whether two distributions are equal. By count, values of one count may change places, and others of the last count

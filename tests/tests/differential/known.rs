@@ -33,10 +33,24 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     if counted.contains(&member) && distinct && (!paged || member.starts_with("facet")) {
         return Some("estimates and facets with distinct");
     }
+    let formatted = matches!(what, What::Hit(name) if ["_formatted", "_matchesPosition"].contains(&name.as_str()));
+    if formatted && ends_in_a_short_prefix(query) {
+        return Some("highlights of a short prefix");
+    }
     if written_together(query) {
         return Some("words written together");
     }
     None
+}
+
+/// How a node highlights the words that begin so depends on how many there are on it.
+fn ends_in_a_short_prefix(query: &Value) -> bool {
+    let last = query["q"]
+        .as_str()
+        .unwrap_or_default()
+        .split_whitespace()
+        .last();
+    last.is_some_and(|word| word.chars().count() <= 3)
 }
 
 /// Whether the query has a word that is two words of the corpus: nodes split it where their own documents do most often.

@@ -150,16 +150,28 @@ impl<'a> Hit<'a> {
 
     /// The hit as the client sees it.
     pub(super) fn write(&self, view: &View<'_>) -> String {
-        self.write_without(view, view.without.as_slice())
+        self.write_without(view, (view.without.as_slice(), view.without.as_slice()))
     }
 
-    /// The hit as the client sees it, without what these paths name.
-    pub(super) fn write_without(&self, view: &View<'_>, paths: &[&str]) -> String {
+    /// The hit as the client sees it, without what some paths name: the first ones in the hit
+    /// itself, the others in `_formatted`.
+    pub(super) fn write_without(
+        &self,
+        view: &View<'_>,
+        (paths, formatted): (&[&str], &[&str]),
+    ) -> String {
+        let paths = |name: &str| match name {
+            "_formatted" => formatted,
+            "_matchesPosition" => &[],
+            _ => paths,
+        };
         let kept: Vec<(&str, String)> = self
             .members
             .iter()
             .filter(|(name, _)| !is_reserved(name) && view.shows(name))
-            .filter_map(|(name, value)| Some((name.as_ref(), shown(name, value.get(), paths)?)))
+            .filter_map(|(name, value)| {
+                Some((name.as_ref(), shown(name, value.get(), paths(name))?))
+            })
             .collect();
         raw_json::object(kept.iter().map(|(name, value)| (*name, value.as_str())))
     }
@@ -192,7 +204,6 @@ fn shown(name: &str, raw: &str, paths: &[&str]) -> Option<String> {
     let mut paths = paths.iter();
     paths.try_fold(whole, |raw, path| match name {
         "_formatted" => prune(&raw, path),
-        "_matchesPosition" => Some(raw),
         _ => prune_member(name, &raw, path),
     })
 }

@@ -13,6 +13,7 @@ use super::facet_value::normalise;
 use super::facets::{merge_distributions, merge_stats};
 use super::plan::Plan;
 use super::query::Pagination;
+use super::unseen::covers;
 use crate::api_error::ApiError;
 use crate::hidden_field::strip_facets;
 use crate::raw_json;
@@ -191,7 +192,14 @@ impl Plan {
             without: None,
         };
         let added: Vec<&str> = self.added.iter().map(String::as_str).collect();
-        let hits: Vec<String> = hits.map(|hit| hit.write_without(&view, &added)).collect();
+        let formatted = self.query.formatted();
+        let is_formatted = |path: &&str| {
+            let mut names = formatted.iter();
+            names.any(|name| *name == "*" || covers(name, path))
+        };
+        let unformatted: Vec<&str> = added.iter().copied().filter(|p| !is_formatted(p)).collect();
+        let write = |hit: &Hit<'_>| hit.write_without(&view, (&added, &unformatted));
+        let hits: Vec<String> = hits.map(write).collect();
         push_member(out, "hits", &format!("[{}]", hits.join(",")));
     }
 

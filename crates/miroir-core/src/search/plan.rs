@@ -105,7 +105,9 @@ impl Plan {
     pub(super) fn counted_by(&self) -> Option<&str> {
         let path = self.distinct()?;
         let paged = matches!(self.query.pagination(), Pagination::Page { .. });
-        (paged && !self.direct && self.settings.facetable.contains(path)).then_some(path)
+        let by_words = self.query.semantic_ratio().is_none();
+        (paged && by_words && !self.direct && self.settings.facetable.contains(path))
+            .then_some(path)
     }
 
     /// Whether the client asks for the facet of the distinct attribute itself.

@@ -114,10 +114,7 @@ impl SearchQuery {
         for (name, code) in lists {
             check_attributes(name, query.texts(name), code)?;
         }
-        // A crop may give its length: `overview:20`.
-        let cropped = query
-            .texts("attributesToCrop")
-            .map(|a| a.rsplit_once(':').map_or(a, |(a, _)| a));
+        let cropped = query.texts("attributesToCrop").map(uncropped);
         check_attributes(
             "attributesToCrop",
             cropped,
@@ -146,6 +143,12 @@ impl SearchQuery {
                 hits_per_page: hits_per_page.unwrap_or(DEFAULT_LIMIT),
             },
         }
+    }
+
+    /// The attributes that are highlighted or cropped, and so shown formatted though not retrieved.
+    pub(super) fn formatted(&self) -> Vec<&str> {
+        let cropped = self.texts("attributesToCrop").map(uncropped);
+        self.texts("attributesToHighlight").chain(cropped).collect()
     }
 
     /// What the query sorts by, in order.
@@ -247,6 +250,13 @@ impl SearchQuery {
             .and_then(Value::as_bool)
             .unwrap_or(false)
     }
+}
+
+/// The attribute of a crop, which may give its length: `overview:20`.
+fn uncropped(attribute: &str) -> &str {
+    attribute
+        .rsplit_once(':')
+        .map_or(attribute, |(name, _)| name)
 }
 
 #[cfg(test)]

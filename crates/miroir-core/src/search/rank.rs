@@ -16,8 +16,43 @@ use crate::raw_json::Members;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Rank {
     rules: Vec<Rule>,
+    /// What each rule adds to a score.
+    parts: Vec<Part>,
     /// `_rankingScore`, compared only between the two halves of a hybrid search.
     score: f64,
+}
+
+/// What a rule adds to a score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Part {
+    /// A step between two of the rules before.
+    Step {
+        /// From 0 to 1.
+        score: f64,
+        /// How many steps the rule has.
+        of: f64,
+    },
+    /// Nothing: it sorts.
+    None,
+}
+
+impl Part {
+    /// `matching` is how many words the hit matches.
+    fn read(name: &str, detail: &Value, matching: f64) -> Self {
+        let number = |field: &str| detail.get(field).and_then(Value::as_f64);
+        let Some(score) = number("score") else {
+            return Self::None;
+        };
+        let of = match name {
+            "words" => number("maxMatchingWords").unwrap_or(1.0),
+            "typo" => number("maxTypoCount").unwrap_or(0.0) + 1.0,
+            // Seven distances between any two neighbours. Nodes do not tell it.
+            "proximity" => 1.0 + 7.0 * (matching - 1.0).max(0.0),
+            // Told by no node either, and last before a sort by default.
+            _ => 1.0,
+        };
+        Self::Step { score, of }
+    }
 }
 
 /// One ranking rule's result. In every comparison `Greater` means ranks higher.
@@ -66,8 +101,14 @@ enum SortValue {
 impl Rank {
     /// Reads the details and the score of a hit.
     pub(super) fn new(details: &Map<String, Value>, score: f64) -> Self {
+        let matching = details
+            .get("words")
+            .and_then(|words| words.get("matchingWords"));
+        let matching = matching.and_then(Value::as_f64).unwrap_or(1.0);
+        let parts = in_order(details).map(|(name, detail)| Part::read(name, detail, matching));
         let rules = in_order(details);
         Self {
+            parts: parts.collect(),
             rules: rules
                 .map(|(name, detail)| Rule::read(name, detail))
                 .collect(),
@@ -118,11 +159,15 @@ impl Rank {
     ///
     /// `semantic_ratio` weighs a hit found by meaning against one found by words.
     pub(super) fn compare(&self, other: &Self, semantic_ratio: f64) -> Ordering {
-        for (mine, theirs) in self.rules.iter().zip(&other.rules) {
+        for (at, (mine, theirs)) in self.rules.iter().zip(&other.rules).enumerate() {
             let order = match (mine, theirs) {
-                (Rule::Vector(_), Rule::Vector(_)) => mine.compare(theirs),
-                (Rule::Vector(_), _) => self.compare_halves(other, semantic_ratio),
-                (_, Rule::Vector(_)) => other.compare_halves(self, semantic_ratio).reverse(),
+                (Rule::Vector(a), Rule::Vector(b)) => a.total_cmp(b),
+                (Rule::Vector(similarity), _) => {
+                    other.compare_with_meaning(at, *similarity, semantic_ratio)
+                }
+                (_, Rule::Vector(similarity)) => self
+                    .compare_with_meaning(at, *similarity, semantic_ratio)
+                    .reverse(),
                 _ => mine.compare(theirs),
             };
             if order != Ordering::Equal {
@@ -132,15 +177,32 @@ impl Rank {
         self.rules.len().cmp(&other.rules.len())
     }
 
-    /// A semantic hit against a keyword hit; the semantic one wins a tie.
-    fn compare_halves(&self, keyword: &Self, semantic_ratio: f64) -> Ordering {
-        let mine = self.score * semantic_ratio;
-        let theirs = keyword.score * (1.0 - semantic_ratio);
-        if mine >= theirs {
+    /// A hit found by meaning against this one, found by words; that one wins a tie.
+    fn compare_with_meaning(&self, at: usize, similarity: f64, semantic_ratio: f64) -> Ordering {
+        let mine = self.score_from(at) * (1.0 - semantic_ratio);
+        if similarity * semantic_ratio >= mine {
             Ordering::Greater
         } else {
             Ordering::Less
         }
+    }
+
+    /// The score of the rules from here to the next sort, of which a score makes one number.
+    fn score_from(&self, at: usize) -> f64 {
+        let parts = self.parts.get(at..).unwrap_or_default();
+        let end = parts.iter().position(|part| *part == Part::None);
+        if at == 0 && end.is_none() {
+            return self.score;
+        }
+        let mut score = 1.0;
+        let mut steps = 1.0;
+        for part in &parts[..end.unwrap_or(parts.len())] {
+            if let Part::Step { score: own, of } = part {
+                score -= (1.0 - own) / steps;
+                steps *= of;
+            }
+        }
+        score
     }
 }
 
@@ -464,10 +526,7 @@ mod tests {
 
     #[test]
     fn hybrid_halves_are_weighed_by_the_ratio() {
-        let semantic = Rank {
-            score: 0.8,
-            ..rank(json!({"vectorSort": {"order": 0, "similarity": 0.8}}))
-        };
+        let semantic = rank(json!({"vectorSort": {"order": 0, "similarity": 0.8}}));
         let keyword = Rank {
             score: 0.8,
             ..rank(json!({"words": {"order": 0, "matchingWords": 1}}))
