@@ -27,6 +27,10 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     if query["matchingStrategy"] == "frequency" {
         return Some("matchingStrategy: frequency");
     }
+    let scored = matches!(what, What::Length | What::Order);
+    if scored && query.get("rankingScoreThreshold").is_some() {
+        return Some("hits at the edge of rankingScoreThreshold");
+    }
     if counted.contains(&member) && query.get("rankingScoreThreshold").is_some() {
         return Some("totals and facets with rankingScoreThreshold");
     }
@@ -37,10 +41,20 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     if formatted && ends_in_a_short_prefix(query) {
         return Some("highlights of a short prefix");
     }
+    if hybrid_distinct_of_old(query) {
+        return Some("distinct hits of a hybrid search on versions that leave doubles in it");
+    }
     if written_together(query) {
         return Some("words written together");
     }
     None
+}
+
+/// The embedded node's version makes the hits of each half distinct, but not those of both together.
+fn hybrid_distinct_of_old(query: &Value) -> bool {
+    std::env::var_os("MEILISEARCH_BIN").is_none()
+        && query.get("hybrid").is_some()
+        && query.get("distinct").is_some()
 }
 
 /// How a node highlights the words that begin so depends on how many there are on it.

@@ -15,6 +15,7 @@ mod fault;
 mod search;
 mod settings;
 mod stats;
+mod sticky;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use crate::upstream::Upstream;
 use cover::{Piece, Scope};
 pub use documents::DocumentsQuery;
 use fault::Fault;
+use sticky::Sticky;
 use versions::Versions;
 
 /// In whose name nodes are asked.
@@ -81,6 +83,7 @@ struct Inner {
     upstream: Upstream,
     timeout: Duration,
     versions: Arc<Versions>,
+    sticky: Arc<Sticky>,
 }
 
 /// A request to a node.
@@ -106,6 +109,7 @@ impl Reads {
             control,
             upstream: Upstream::new(concurrency),
             timeout,
+            sticky: Arc::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -147,6 +151,7 @@ impl Reads {
             only: None,
             failed: BTreeMap::new(),
             key: 0,
+            sticky: Arc::clone(&self.inner.sticky),
             deadline: Instant::now() + self.inner.timeout,
         }
     }
