@@ -18,7 +18,7 @@ use crate::grpc::auth::CheckToken;
 use crate::grpc::server::{bind, serve_api, serve_raft};
 use crate::http::serve_http;
 use crate::machine::Handle;
-use crate::migration::Underway;
+use crate::migration::{Paces, Underway};
 use crate::nodes::{HealthBoard, NodePool};
 use crate::raft::{Consensus, ConsensusConfig, FatalHandler, RaftLimits, RaftTimings};
 use crate::session::{Host, LeaseRules, Seat, Sessions, publish};
@@ -174,6 +174,7 @@ impl App {
         let stop_servers = CancellationToken::new();
         let ctx = Context {
             underway: Underway::default(),
+            paces: Paces::default(),
             // Told of changes to the end: an actor that heard no more of them would take that for a failure.
             cluster: Handle::new(consensus, stop_servers.clone()),
             nodes: NodePool::new(&config)?,

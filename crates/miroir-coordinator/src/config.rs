@@ -147,6 +147,8 @@ pub struct MigrationConfig {
     pub adaptive_queue_max: u64,
     /// Time to answer above which a node counts as busy, in milliseconds.
     pub adaptive_latency_max_ms: u64,
+    /// Time that proxies' reads take on a node above which it counts as busy, in milliseconds.
+    pub adaptive_reads_max_ms: u64,
 }
 
 /// How tasks are followed on the nodes.
@@ -248,6 +250,7 @@ impl Default for MigrationConfig {
             adaptive_docs_per_s_min: 100,
             adaptive_queue_max: 1_000,
             adaptive_latency_max_ms: 1_500,
+            adaptive_reads_max_ms: 500,
         }
     }
 }

@@ -66,16 +66,36 @@ macro_rules! codes {
 }
 
 codes! {
+    ApiKeyAlreadyExists = "api_key_already_exists", 409, InvalidRequest;
+    ApiKeyNotFound = "api_key_not_found", 404, InvalidRequest;
     BadRequest = "bad_request", 400, InvalidRequest;
     DocumentNotFound = "document_not_found", 404, InvalidRequest;
     FeatureNotEnabled = "feature_not_enabled", 400, InvalidRequest;
+    ImmutableApiKeyActions = "immutable_api_key_actions", 400, InvalidRequest;
+    ImmutableApiKeyCreatedAt = "immutable_api_key_created_at", 400, InvalidRequest;
+    ImmutableApiKeyExpiresAt = "immutable_api_key_expires_at", 400, InvalidRequest;
+    ImmutableApiKeyIndexes = "immutable_api_key_indexes", 400, InvalidRequest;
+    ImmutableApiKeyUid = "immutable_api_key_uid", 400, InvalidRequest;
+    ImmutableApiKeyUpdatedAt = "immutable_api_key_updated_at", 400, InvalidRequest;
+    ImmutableWebhook = "immutable_webhook", 400, InvalidRequest;
+    ImmutableWebhookIsEditable = "immutable_webhook_is_editable", 400, InvalidRequest;
+    ImmutableWebhookUuid = "immutable_webhook_uuid", 400, InvalidRequest;
     IndexAlreadyExists = "index_already_exists", 409, InvalidRequest;
     IndexNotFound = "index_not_found", 404, InvalidRequest;
     IndexPrimaryKeyAlreadyExists = "index_primary_key_already_exists", 400, InvalidRequest;
     IndexPrimaryKeyMultipleCandidatesFound = "index_primary_key_multiple_candidates_found", 400, InvalidRequest;
     IndexPrimaryKeyNoCandidateFound = "index_primary_key_no_candidate_found", 400, InvalidRequest;
+    IndexScopedApiKeyWithGlobalAction = "index_scoped_api_key_with_global_action", 400, InvalidRequest;
     Internal = "internal", 500, Internal;
     InvalidApiKey = "invalid_api_key", 403, Auth;
+    InvalidApiKeyActions = "invalid_api_key_actions", 400, InvalidRequest;
+    InvalidApiKeyDescription = "invalid_api_key_description", 400, InvalidRequest;
+    InvalidApiKeyExpiresAt = "invalid_api_key_expires_at", 400, InvalidRequest;
+    InvalidApiKeyIndexes = "invalid_api_key_indexes", 400, InvalidRequest;
+    InvalidApiKeyLimit = "invalid_api_key_limit", 400, InvalidRequest;
+    InvalidApiKeyName = "invalid_api_key_name", 400, InvalidRequest;
+    InvalidApiKeyOffset = "invalid_api_key_offset", 400, InvalidRequest;
+    InvalidApiKeyUid = "invalid_api_key_uid", 400, InvalidRequest;
     InvalidContentType = "invalid_content_type", 415, InvalidRequest;
     InvalidDocumentCsvDelimiter = "invalid_document_csv_delimiter", 400, InvalidRequest;
     InvalidDocumentFields = "invalid_document_fields", 400, InvalidRequest;
@@ -153,7 +173,14 @@ codes! {
     InvalidTaskStatuses = "invalid_task_statuses", 400, InvalidRequest;
     InvalidTaskTypes = "invalid_task_types", 400, InvalidRequest;
     InvalidTaskUids = "invalid_task_uids", 400, InvalidRequest;
+    InvalidWebhookHeaders = "invalid_webhook_headers", 400, InvalidRequest;
+    InvalidWebhookUrl = "invalid_webhook_url", 400, InvalidRequest;
+    InvalidWebhookUuid = "invalid_webhook_uuid", 400, InvalidRequest;
+    InvalidWebhooks = "invalid_webhooks", 400, InvalidRequest;
     MalformedPayload = "malformed_payload", 400, InvalidRequest;
+    MissingApiKeyActions = "missing_api_key_actions", 400, InvalidRequest;
+    MissingApiKeyExpiresAt = "missing_api_key_expires_at", 400, InvalidRequest;
+    MissingApiKeyIndexes = "missing_api_key_indexes", 400, InvalidRequest;
     MissingAuthorizationHeader = "missing_authorization_header", 401, Auth;
     MissingContentType = "missing_content_type", 415, InvalidRequest;
     MissingDocumentFilter = "missing_document_filter", 400, InvalidRequest;
@@ -170,6 +197,7 @@ codes! {
     TaskNotFound = "task_not_found", 404, InvalidRequest;
     TooManySearchRequests = "too_many_search_requests", 503, System;
     UnsupportedMediaType = "unsupported_media_type", 415, InvalidRequest;
+    WebhookNotFound = "webhook_not_found", 404, InvalidRequest;
 }
 
 impl Code {

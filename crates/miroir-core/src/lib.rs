@@ -5,6 +5,7 @@ pub mod id;
 pub mod migration;
 pub mod placement;
 pub mod planning;
+pub mod registry;
 pub mod routing;
 
 pub mod api_error;

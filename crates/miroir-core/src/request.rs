@@ -102,8 +102,11 @@ fn did_you_mean(found: &str, accepted: &[&str]) -> String {
         18..=24 => 4,
         _ => 5,
     };
+    // Whoever sends megabytes as a name must not have them compared, letter by letter, with every word.
+    let length = found.chars().count();
     accepted
         .iter()
+        .filter(|word| word.chars().count().abs_diff(length) <= allowed)
         .map(|word| (edit_distance(found, word), word))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
@@ -162,6 +165,13 @@ mod tests {
             wrong_type(Code::BadRequest, "", "an object", &json!([])).message,
             "Invalid value type: expected an object, but found an array: `[]`"
         );
+    }
+
+    #[test]
+    fn a_name_of_megabytes_is_like_no_word() {
+        let name = "vector".repeat(1 << 20);
+        let message = unknown_field("", &name, &["q", "vector", "offset"]).message;
+        assert!(message.ends_with("`: expected one of `q`, `vector`, `offset`"));
     }
 
     #[test]

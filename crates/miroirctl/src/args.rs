@@ -1,6 +1,7 @@
 //! The command line.
 
 mod change;
+mod drill;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,11 @@ pub use change::{
     AddGroupArgs, ControlArgs, ControlCommand, FactorArgs, HoldArgs, Limit, MoveArgs, NodeArgs,
     PinArgs, PolicyArgs, PolicyCommand, RebalanceArgs, RemoveGroupArgs, RemoveNodeArgs, Sending,
     ShardCommand, ThrottleArgs, Waiting,
+};
+
+pub use drill::{
+    CoordinatorDrillArgs, DrillCommand, LeaderDrillArgs, LoadArgs, MoveDrillArgs, NodeDrillArgs,
+    Within,
 };
 
 use crate::exit;
@@ -125,6 +131,9 @@ pub enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Try a failure or a move on the running cluster: exits 1 when clients saw more than they may
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// What operators asked for
     #[command(subcommand)]
     Operation(OperationCommand),

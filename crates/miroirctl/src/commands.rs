@@ -1,6 +1,6 @@
 //! The commands: each asks, and prints one document.
 
-mod change;
+pub(crate) mod change;
 mod cluster;
 mod control;
 mod index;
@@ -18,6 +18,7 @@ use crate::args::{
     NodeCommand, OperationCommand, PolicyCommand, ShardCommand,
 };
 use crate::connect::Coordinators;
+use crate::drill;
 use crate::exit::Error;
 use crate::output::Output;
 use crate::view;
@@ -45,6 +46,7 @@ pub async fn run(
             o.print(&view::PolicyShown::from(ask.await?))
         }
         Command::Verify { uid, repair } => verify::verify(uid, *repair, c, o).await,
+        Command::Drill(command) => Box::pin(drill::run(command, c, o)).await,
         Command::Migration(command) => migration(command, c, o).await,
         Command::Operation(command) => operation(command, c, o).await,
         Command::Coordinator(ListCommand::List) => {

@@ -5,6 +5,7 @@
 
 mod change;
 mod fault;
+mod step_down;
 mod survey;
 mod token;
 
@@ -65,6 +66,19 @@ impl Coordinators {
             token,
             timeout: connection.timeout(),
         })
+    }
+
+    /// The same with further endpoints: every coordinator, where the cluster says that it is.
+    #[must_use]
+    pub fn beside(&self, endpoints: impl IntoIterator<Item = String>) -> Self {
+        let mut all = self.clone();
+        for endpoint in endpoints {
+            let endpoint = with_scheme(&endpoint);
+            if prepare(&endpoint).is_ok() && !all.endpoints.contains(&endpoint) {
+                all.endpoints.push(endpoint);
+            }
+        }
+        all
     }
 
     /// How long to try.

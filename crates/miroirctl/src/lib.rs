@@ -7,6 +7,7 @@
 pub mod args;
 mod commands;
 pub mod connect;
+mod drill;
 pub mod exit;
 pub mod format;
 pub mod output;

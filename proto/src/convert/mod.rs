@@ -1,5 +1,6 @@
 //! Protobuf to core types and back, one file a message family.
 
+mod registry;
 mod routing;
 mod task;
 

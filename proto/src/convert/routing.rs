@@ -7,6 +7,7 @@ use miroir_core::id::{
     Epoch, GroupId, Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId,
 };
 use miroir_core::migration::Phase;
+use miroir_core::registry::Registry;
 use miroir_core::routing::{
     IndexRoute, MoveRoute, NodeRoute, ProxyRoute, ReplicaRoute, RoutingTable, ShardRoute,
     TableDelta,
@@ -116,6 +117,12 @@ fn proxy_from_proto(proxy: v1::ProxyRoute) -> (ProxyId, ProxyRoute) {
     (ProxyId(proxy.id), ProxyRoute { url: proxy.url })
 }
 
+fn registry(registry: Option<v1::Registry>) -> Result<Option<Arc<Registry>>, ConvertError> {
+    registry
+        .map(|registry| Registry::try_from(registry).map(Arc::new))
+        .transpose()
+}
+
 impl From<&RoutingTable> for v1::Table {
     fn from(table: &RoutingTable) -> Self {
         Self {
@@ -130,6 +137,7 @@ impl From<&RoutingTable> for v1::Table {
                 .values()
                 .map(|index| index.as_ref().into())
                 .collect(),
+            registry: Some(table.registry.as_ref().into()),
         }
     }
 }
@@ -152,6 +160,7 @@ impl TryFrom<v1::Table> for RoutingTable {
             groups: table.groups.into_iter().map(GroupId).collect(),
             proxies: table.proxies.into_iter().map(proxy_from_proto).collect(),
             indexes: indexes.collect::<Result<_, ConvertError>>()?,
+            registry: registry(table.registry)?.unwrap_or_default(),
         })
     }
 }
@@ -176,6 +185,7 @@ impl From<&TableDelta> for v1::TableDelta {
                 .map(|index| index.as_ref().into())
                 .collect(),
             removed: delta.removed.iter().map(ToString::to_string).collect(),
+            registry: delta.registry.as_deref().map(Into::into),
         }
     }
 }
@@ -205,6 +215,7 @@ impl TryFrom<v1::TableDelta> for TableDelta {
             removed: removed
                 .collect::<Result<_, _>>()
                 .map_err(|_| ConvertError::new("TableDelta", "removed"))?,
+            registry: registry(delta.registry)?,
         })
     }
 }

@@ -1,15 +1,16 @@
 //! What operators and failures do to a migration that is under way.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use miroir_coordinator::cluster::Cluster as _;
 use miroir_core::cluster::{Command, Control, ReplicaState};
 use miroir_core::id::{NodeId, ShardId};
-use miroir_core::migration::{Kind, Phase};
+use miroir_core::migration::{Kind, Phase, Strain};
 use miroir_core::planning;
 
 use super::node::TestNode;
-use super::world::{World, beside, books, eventually};
+use super::world::{QUEUE_MAX, World, beside, books, eventually};
 use super::writer::idle;
 
 const DOCUMENTS: u64 = 400;
@@ -57,6 +58,36 @@ async fn a_throttle_a_pause_and_its_end_count_at_once() {
         world.control(id, Control::Resume);
         world.reaches(id, Phase::Done).await;
         assert_eq!((nodes[0].count().await, nodes[1].count().await), (0, 400));
+    })
+    .await;
+}
+
+/// Whoever asks how a migration gets on is told that it was slowed down, and why, for as long as it copies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pace_that_was_lowered_is_told_with_its_reason() {
+    let (world, nodes) = two().await;
+    beside(idle(&world), async {
+        let tasks = QUEUE_MAX + 1;
+        world.fleet.queue.store(tasks, Ordering::Relaxed);
+        let id = world.begin(Kind::Move, (1, 2), Some(1));
+        // So that it stays where it is.
+        world.throttle(id, Some(1));
+        has_some(&nodes[1]).await;
+        let pace = eventually("a pace", async || {
+            world.paces.of(id).ok_or("none".to_owned())
+        })
+        .await;
+        assert!(pace.limit().is_some(), "{pace:?}");
+        let max = QUEUE_MAX;
+        assert_eq!(pace.strain(), Some(Strain::Queue { tasks, max }));
+        world.fleet.queue.store(0, Ordering::Relaxed);
+        world.throttle(id, None);
+        world.reaches(id, Phase::Done).await;
+        eventually("nothing of it", async || match world.paces.of(id) {
+            Some(pace) => Err(format!("{pace:?}")),
+            None => Ok(()),
+        })
+        .await;
     })
     .await;
 }

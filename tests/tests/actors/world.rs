@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use miroir_coordinator::clock::SystemClock;
 use miroir_coordinator::cluster::Cluster;
 use miroir_coordinator::config::Config;
 use miroir_coordinator::migration::{
-    MoveOptions, Mover, NodeLoad, Nodes, Underway, Verifier, VerifyOptions, supervise,
+    MoveOptions, Mover, NodeLoad, Nodes, Paces, Underway, Verifier, VerifyOptions, supervise,
 };
 use miroir_coordinator::nodes::{HealthBoard, NodePool};
 use miroir_coordinator::raft::{ProposeError, ReadError};
@@ -20,7 +21,7 @@ use miroir_core::cluster::{
     Policy,
 };
 use miroir_core::id::{GroupId, Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId};
-use miroir_core::migration::{Event, Kind, Phase, Record};
+use miroir_core::migration::{Event, Kind, PaceBounds, Phase, Record};
 use miroir_meili::NodeClient;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -31,6 +32,9 @@ use super::node::{KEY, TestNode};
 
 /// The index of every test; it has one shard.
 pub const BOOKS: &str = "books";
+
+/// Unfinished tasks of a node above which copying gives way.
+pub const QUEUE_MAX: u64 = 100;
 
 /// No condition of these tests takes longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -100,6 +104,8 @@ impl Memory {
 pub struct Fleet {
     clients: BTreeMap<NodeId, NodeClient>,
     pub down: Arc<watch::Sender<Vec<NodeId>>>,
+    /// Unfinished tasks that every node is said to have.
+    pub queue: Arc<AtomicU64>,
 }
 
 impl Nodes for Fleet {
@@ -112,7 +118,10 @@ impl Nodes for Fleet {
     }
 
     fn load(&self, _: NodeId) -> NodeLoad {
-        NodeLoad::default()
+        NodeLoad {
+            queue: Some(self.queue.load(Ordering::Relaxed)),
+            ..NodeLoad::default()
+        }
     }
 
     async fn down(&self, node: NodeId) {
@@ -129,6 +138,7 @@ pub struct World {
     pub sessions: Sessions,
     pub incarnation: Incarnation,
     pub writer: ProxyId,
+    pub paces: Paces,
     mover: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
@@ -176,10 +186,12 @@ impl World {
             fleet: Fleet {
                 clients,
                 down: Arc::new(watch::Sender::new(Vec::new())),
+                queue: Arc::default(),
             },
             sessions,
             incarnation,
             writer,
+            paces: Paces::default(),
             mover: None,
         };
         for (n, node) in (1..).zip(nodes) {
@@ -213,13 +225,19 @@ impl World {
             fence_budget: Duration::from_millis(2_000),
             late_request: Duration::from_millis(20),
             takeover: Duration::ZERO,
-            pace: None,
+            pace: Some(PaceBounds {
+                docs_per_s_min: 10,
+                queue_max: QUEUE_MAX,
+                latency_max_ms: 1_000,
+                reads_max_ms: 1_000,
+            }),
         };
         let mover = Mover {
             cluster: self.cluster.clone(),
             nodes: self.fleet.clone(),
             sessions: self.sessions.clone(),
             underway: Underway::default(),
+            paces: self.paces.clone(),
             options,
         };
         let cancel = CancellationToken::new();
@@ -325,6 +343,7 @@ impl World {
             health: HealthBoard::default(),
             sessions: self.sessions.clone(),
             underway: Underway::default(),
+            paces: self.paces.clone(),
             scrub: ScrubBoard::default(),
             clock: Arc::new(SystemClock),
         }

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::machine::Handle;
-use crate::migration::{MoveOptions, Mover, NodeLoad, Nodes, Underway};
+use crate::migration::{MoveOptions, Mover, NodeLoad, Nodes, Paces, Underway};
 use crate::nodes::{HealthBoard, NodeHealth, NodePool, Reachability};
 use crate::session::Sessions;
 
@@ -36,6 +36,8 @@ pub struct Context<C = Handle> {
     pub sessions: Sessions,
     /// Which indexes are being changed by migrations.
     pub underway: Underway,
+    /// How fast migrations copy.
+    pub paces: Paces,
     /// What the last comparisons of copies showed.
     pub scrub: ScrubBoard,
     /// The time of day.
@@ -55,6 +57,7 @@ impl<C: Cluster> Context<C> {
             cluster: self.cluster.clone(),
             pool: self.nodes.clone(),
             health: self.health.clone(),
+            sessions: self.sessions.clone(),
         }
     }
 
@@ -68,6 +71,7 @@ impl<C: Cluster> Context<C> {
             nodes: self.fleet(),
             sessions: self.sessions.clone(),
             underway: self.underway.clone(),
+            paces: self.paces.clone(),
             options: MoveOptions {
                 chunk_docs: usize::try_from(config.migration.copy_chunk_docs).unwrap_or(usize::MAX),
                 fence_budget: Duration::from_millis(config.migration.fence_budget_ms),
@@ -78,6 +82,7 @@ impl<C: Cluster> Context<C> {
                     docs_per_s_min: config.migration.adaptive_docs_per_s_min,
                     queue_max: config.migration.adaptive_queue_max,
                     latency_max_ms: config.migration.adaptive_latency_max_ms,
+                    reads_max_ms: config.migration.adaptive_reads_max_ms,
                 }),
             },
         }
@@ -90,6 +95,7 @@ pub struct Fleet<C = Handle> {
     cluster: C,
     pool: NodePool,
     health: HealthBoard,
+    sessions: Sessions,
 }
 
 impl<C: Cluster> Nodes for Fleet<C> {
@@ -103,12 +109,13 @@ impl<C: Cluster> Nodes for Fleet<C> {
     }
 
     fn load(&self, node: NodeId) -> NodeLoad {
-        let seen = self.health.snapshot();
-        seen.get(&node)
-            .map_or_else(NodeLoad::default, |seen| NodeLoad {
-                queue: seen.queue,
-                latency_ms: seen.latency_ms,
-            })
+        let health = self.health.snapshot();
+        let seen = health.get(&node);
+        NodeLoad {
+            queue: seen.and_then(|seen| seen.queue),
+            latency_ms: seen.and_then(|seen| seen.latency_ms),
+            reads_ms: self.sessions.reads_ms(node),
+        }
     }
 
     async fn down(&self, node: NodeId) {

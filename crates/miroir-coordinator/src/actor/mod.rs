@@ -6,6 +6,7 @@ pub mod planner;
 pub mod purge;
 pub mod scrub;
 pub mod tasks;
+pub mod tend;
 pub mod wiped;
 
 mod context;

@@ -201,6 +201,11 @@ impl Config {
                 "must be at least 1",
             ),
             (
+                self.migration.adaptive_reads_max_ms >= 1,
+                "migration.adaptive_reads_max_ms",
+                "must be at least 1",
+            ),
+            (
                 (1..=100_000).contains(&self.scrub.chunk_docs),
                 "scrub.chunk_docs",
                 "must be from 1 to 100000",

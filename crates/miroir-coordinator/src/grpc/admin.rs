@@ -7,6 +7,7 @@ mod dry_run;
 mod init;
 pub(crate) mod places;
 mod progress;
+mod step_down;
 mod verify;
 pub(crate) mod views;
 mod watch;
@@ -164,10 +165,7 @@ impl Admin for AdminService {
         let request = request.into_inner();
         let operation = request.operation.map(OperationId);
         known_operation(&self.ctx, operation)?;
-        let at_ms = self.ctx.clock.now_ms();
-        let reply = self
-            .ctx
-            .read(|state| work::migrations(state, operation, request.unfinished_only, at_ms));
+        let reply = migrations(&self.ctx, operation, request.unfinished_only);
         Ok(Response::new(reply))
     }
 
@@ -201,6 +199,13 @@ impl Admin for AdminService {
     ) -> Result<Response<verify::Verdicts>, Status> {
         change::leading(&self.ctx)?;
         verify::verify_index(&self.ctx, request.into_inner()).map(Response::new)
+    }
+
+    async fn step_down(
+        &self,
+        request: Request<v1::StepDownRequest>,
+    ) -> Result<Response<v1::StepDownReply>, Status> {
+        step_down::step_down(&self.ctx, &request.into_inner()).map(Response::new)
     }
 
     async fn list_coordinators(
@@ -238,14 +243,28 @@ pub(crate) fn operation(ctx: &Context, id: OperationId) -> Result<v1::Operation,
     .ok_or_else(|| status::of_rejection(&Rejection::UnknownOperation(id)))
 }
 
+/// The migrations of an operation, or of all.
+pub(crate) fn migrations(
+    ctx: &Context,
+    operation: Option<OperationId>,
+    unfinished_only: bool,
+) -> v1::ListMigrationsReply {
+    let now = ctx.clock.now_ms();
+    let mut reply = ctx.read(|state| work::migrations(state, operation, unfinished_only, now));
+    work::add_paces(&mut reply.migrations, &ctx.paces);
+    reply
+}
+
 /// One migration.
 pub(crate) fn migration(ctx: &Context, id: MigrationId) -> Result<v1::Migration, Status> {
     let now = ctx.clock.now_ms();
-    ctx.read(|state| {
+    let found = ctx.read(|state| {
         let found = state.migrations.get(&id);
         found.map(|found| work::migration_in_full(state, found, now))
-    })
-    .ok_or_else(|| status::of_rejection(&Rejection::UnknownMigration(id)))
+    });
+    let mut found = found.ok_or_else(|| status::of_rejection(&Rejection::UnknownMigration(id)))?;
+    work::add_paces(std::slice::from_mut(&mut found), &ctx.paces);
+    Ok(found)
 }
 
 /// Why a shard is where it is.

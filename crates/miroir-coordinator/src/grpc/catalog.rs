@@ -247,4 +247,20 @@ impl Catalog for CatalogService {
         });
         Ok(answer(page, freshness))
     }
+
+    async fn change_registry(
+        &self,
+        request: Request<v1::ChangeRegistryRequest>,
+    ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        let change = request
+            .try_into()
+            .map_err(|error| status::of_convert(&error))?;
+        self.commit(&id, &Command::ChangeRegistry { change })
+            .await?;
+        Ok(Response::new(v1::ChangeRegistryReply {
+            epoch: self.epoch(),
+        }))
+    }
 }

@@ -5,7 +5,7 @@ use miroir_proto::{ConvertError, LEADER_METADATA, REJECTION_METADATA};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use crate::raft::error::{LeaderHint, MembershipError, ProposeError, ReadError};
+use crate::raft::error::{LeaderHint, MembershipError, ProposeError, ReadError, StepDownError};
 
 /// Metadata key that says that an answer was read without asking a leader.
 pub const STALE_METADATA: &str = "miroir-stale";
@@ -31,6 +31,18 @@ pub fn of_read(error: &ReadError) -> Status {
     match error {
         ReadError::NotLeader { leader } => not_leader(text, leader.as_ref()),
         ReadError::NoQuorum { .. } | ReadError::Stopped { .. } => Status::unavailable(text),
+    }
+}
+
+/// The status of leadership that was not given up.
+#[must_use]
+pub fn of_step_down(error: &StepDownError) -> Status {
+    let text = error.to_string();
+    match error {
+        StepDownError::NotLeader { leader } => not_leader(text, leader.as_ref()),
+        StepDownError::OtherTerm { .. } | StepDownError::AlreadySilent | StepDownError::Alone => {
+            Status::failed_precondition(text)
+        }
     }
 }
 
@@ -85,6 +97,7 @@ pub fn of_rejection(rejection: &Rejection) -> Status {
         | Rejection::TooFewInSync { .. }
         | Rejection::StalePlan(_)
         | Rejection::StaleStep { .. }
+        | Rejection::Registry(_)
         | Rejection::Illegal(_) => Code::FailedPrecondition,
     };
     let mut status = Status::new(code, rejection.to_string());

@@ -101,8 +101,7 @@ pub(super) async fn migrations(State(ctx): State<Context>, uri: Uri) -> Answer {
     if let Some(id) = operation {
         admin::operation(&ctx, id)?;
     }
-    let now = ctx.clock.now_ms();
-    ok(&ctx.read(|state| work::migrations(state, operation, !all, now)))
+    ok(&admin::migrations(&ctx, operation, !all))
 }
 
 pub(super) async fn migration(

@@ -150,6 +150,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         let Some(first) = self.record() else { return };
         let _at_work = self.mover.underway.begin(&first.index, first.incarnation);
+        let _noted = self.mover.paces.begin(self.id);
         let mut attempts = 0_u32;
         let mut last_step = None;
         let mut failed_at = None;

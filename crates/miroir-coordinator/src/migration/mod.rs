@@ -10,6 +10,7 @@ mod digest;
 pub(crate) mod failpoint;
 mod looks;
 mod node;
+mod paces;
 mod phases;
 mod retry;
 mod source;
@@ -19,6 +20,7 @@ mod underway;
 mod verify;
 
 pub use actor::MoveError;
+pub use paces::Paces;
 pub use supervisor::run as supervise;
 pub use underway::{AtWork, Underway};
 pub use verify::{ShardReport, Verifier, VerifyError, VerifyOptions};
@@ -54,6 +56,8 @@ pub struct NodeLoad {
     pub queue: Option<u64>,
     /// How long it took to answer, in milliseconds.
     pub latency_ms: Option<u64>,
+    /// How long proxies' reads take on it, in milliseconds.
+    pub reads_ms: Option<u64>,
 }
 
 /// Finds the client of a node. `None` for a node that is not in the cluster.
@@ -82,6 +86,8 @@ pub struct Mover<C, N> {
     pub sessions: Sessions,
     /// Which indexes are being changed.
     pub underway: Underway,
+    /// How fast they copy, for whoever asks.
+    pub paces: Paces,
     /// How to copy.
     pub options: MoveOptions,
 }

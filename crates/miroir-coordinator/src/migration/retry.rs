@@ -33,6 +33,7 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
                 refused: true,
                 ..Signals::default()
             });
+            self.mover.paces.note(self.id, self.pace);
         }
         let pause = Duration::from_millis(100 << attempts.min(6)).min(BACKOFF_MAX);
         let pause = self.unless_moved_on(record, async {

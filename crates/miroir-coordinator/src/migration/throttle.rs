@@ -109,12 +109,14 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
             refused: false,
             queue: loads.iter().filter_map(|load| load.queue).max(),
             latency_ms: loads.iter().filter_map(|load| load.latency_ms).max(),
+            reads_ms: loads.iter().filter_map(|load| load.reads_ms).max(),
             docs_per_s: sent
                 .documents
                 .saturating_mul(1_000)
                 .checked_div(took_ms)
                 .unwrap_or(u64::MAX),
         });
+        self.mover.paces.note(self.id, self.pace);
         let now = self.pace.limit();
         if before != now {
             tracing::debug!(migration = %self.id, ?loads, docs_per_s = now, "the pace was adapted");

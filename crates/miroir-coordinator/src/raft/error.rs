@@ -64,6 +64,31 @@ impl ProposeError {
     }
 }
 
+/// Why leadership was not given up.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StepDownError {
+    /// This coordinator does not lead.
+    #[error("this coordinator is not the leader; {}", hint(.leader))]
+    NotLeader {
+        /// Where to go instead, if known.
+        leader: Option<LeaderHint>,
+    },
+    /// It leads, but in another term than whoever asked saw: it was elected meanwhile.
+    #[error("term {asked} is over: this coordinator leads in term {now}")]
+    OtherTerm {
+        /// The term that leadership was to be given up in.
+        asked: u64,
+        /// The term it leads in.
+        now: u64,
+    },
+    /// It was asked before, and no other leads yet.
+    #[error("this coordinator is giving leadership up already")]
+    AlreadySilent,
+    /// Nobody else could be elected.
+    #[error("there is no other coordinator that could lead")]
+    Alone,
+}
+
 /// Why a read could not be shown to be up to date.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReadError {

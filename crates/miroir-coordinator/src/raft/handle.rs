@@ -46,8 +46,8 @@ pub(super) struct Inner<M: Machine> {
     proposals: mpsc::Sender<Submission>,
     reads: mpsc::Sender<reads::Reader>,
     leadership: watch::Receiver<Leadership>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
 impl<M: Machine> std::fmt::Debug for Inner<M> {
@@ -163,6 +163,7 @@ impl<M: Machine> Consensus<M> {
                 bytes_max: COMMAND_BYTES_MAX,
             });
         }
+        self.inner.refuse_while_silent()?;
         let (reply, answer) = oneshot::channel();
         let submission = Submission {
             request_id,

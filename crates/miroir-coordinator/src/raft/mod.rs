@@ -15,11 +15,12 @@ pub mod propose;
 pub mod reads;
 pub mod service;
 pub mod state_machine;
+pub mod step_down;
 pub mod timings;
 pub mod types;
 pub mod watchdog;
 
-pub use error::{LeaderHint, MembershipError, ProposeError, ReadError, StartError};
+pub use error::{LeaderHint, MembershipError, ProposeError, ReadError, StartError, StepDownError};
 pub use handle::{Consensus, ConsensusMetrics};
 pub use leadership::{Leadership, Role};
 pub use members::MemberStatus;

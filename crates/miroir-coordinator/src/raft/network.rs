@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ struct Shared {
     timings: RaftTimings,
     pool: Pool,
     complained: Mutex<HashMap<CoordinatorId, Instant>>,
+    /// Nothing is appended to other coordinators while this is set.
+    silent: AtomicBool,
 }
 
 impl Shared {
@@ -82,8 +85,24 @@ impl Network {
                 timings,
                 pool: Pool::new(token),
                 complained: Mutex::default(),
+                silent: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// Appends nothing from now on; false when that was so already.
+    pub(super) fn fall_silent(&self) -> bool {
+        !self.shared.silent.swap(true, Ordering::Relaxed)
+    }
+
+    /// Appends again.
+    pub(super) fn end_silence(&self) {
+        self.shared.silent.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is appended.
+    pub(super) fn is_silent(&self) -> bool {
+        self.shared.silent.load(Ordering::Relaxed)
     }
 
     /// Asks who answers at `raft_url`. The error says why nobody suitable does.
@@ -150,6 +169,14 @@ impl Peer {
             .map_err(|why| Unreachable::from(AnyError::error(why)))
     }
 
+    /// The connections, for what only a leader sends.
+    fn audible(&self) -> Result<&Channels, Unreachable> {
+        if self.shared.silent.load(Ordering::Relaxed) {
+            return Err(Unreachable::from(AnyError::error("silent on request")));
+        }
+        self.channels()
+    }
+
     fn timeout(&self, action: RPCTypes, timeout: Duration) -> Timeout<CoordinatorId> {
         Timeout {
             action,
@@ -195,7 +222,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<CoordinatorId>, RpcError> {
-        let mut client = self.channels()?.raft();
+        let mut client = self.audible()?.raft();
         let entries = rpc.entries.len() as u64;
         let message = pb::RaftAppendEntriesRequest {
             envelope: Some(self.envelope()),
@@ -250,7 +277,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<CoordinatorId>, SnapshotError> {
-        let client = self.channels()?.snapshot();
+        let client = self.audible()?.snapshot();
         let header = pb::RaftSnapshotHeader {
             envelope: Some(self.envelope()),
             vote: Some(vote_to_pb(&vote)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use miroir_core::id::{Epoch, MigrationId, ProxyId};
+use miroir_core::id::{Epoch, MigrationId, NodeId, ProxyId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -44,6 +44,8 @@ struct Memory {
     dirty: BTreeMap<MigrationId, Dirty>,
     /// Proxies that are being declared lost: from here on nothing they say prolongs their lease.
     condemned: BTreeSet<ProxyId>,
+    /// How long nodes take to answer each proxy's reads, and when it said so.
+    reads: BTreeMap<ProxyId, (Instant, BTreeMap<NodeId, u64>)>,
 }
 
 /// The sessions. Cheap to clone.
@@ -64,6 +66,7 @@ impl Sessions {
             proxies: BTreeMap::new(),
             dirty: BTreeMap::new(),
             condemned: BTreeSet::new(),
+            reads: BTreeMap::new(),
         };
         Self {
             rules,
@@ -85,6 +88,7 @@ impl Sessions {
         memory.proxies.clear();
         memory.dirty.clear();
         memory.condemned.clear();
+        memory.reads.clear();
         drop(memory);
         self.changed();
     }
@@ -187,6 +191,23 @@ impl Sessions {
         current
     }
 
+    /// A proxy tells how long nodes take to answer its reads, in milliseconds. Nodes that it did not ask lately are
+    /// not among them. It changes no barrier, so nobody is woken.
+    pub fn reads_took(&self, proxy: ProxyId, latencies: BTreeMap<NodeId, u64>) {
+        self.lock().reads.insert(proxy, (Instant::now(), latencies));
+    }
+
+    /// The longest that a node lately took to answer some proxy's reads, in milliseconds; `None` when no proxy said.
+    #[must_use]
+    pub fn reads_ms(&self, node: NodeId) -> Option<u64> {
+        let memory = self.lock();
+        let recent = memory.reads.values();
+        recent
+            .filter(|(at, _)| at.elapsed() < self.rules.lease)
+            .filter_map(|(_, latencies)| latencies.get(&node).copied())
+            .max()
+    }
+
     /// Takes what was recorded for a migration.
     #[must_use]
     pub fn take_dirty(&self, migration: MigrationId) -> Dirty {
@@ -232,6 +253,7 @@ impl Sessions {
         let mut memory = self.lock();
         memory.proxies.retain(|id, _| proxy(*id));
         memory.condemned.retain(|id| proxy(*id));
+        memory.reads.retain(|id, _| proxy(*id));
         memory.dirty.retain(|id, _| migration(*id));
     }
 
@@ -324,6 +346,28 @@ mod tests {
         assert!(sessions.acknowledged(proxy, connection, Epoch(6), Epoch(9)));
         let view = sessions.view(proxy).expect("known");
         assert_eq!((view.writes_epoch, view.reads_epoch), (Epoch(7), Epoch(9)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_slowest_proxys_word_on_a_node_counts_while_it_is_fresh() {
+        let sessions = sessions();
+        let told = |node, ms| BTreeMap::from([(NodeId(node), ms)]);
+        assert_eq!(sessions.reads_ms(NodeId(1)), None);
+        sessions.reads_took(ProxyId(1), told(1, 40));
+        sessions.reads_took(ProxyId(2), told(1, 90));
+        assert_eq!(sessions.reads_ms(NodeId(1)), Some(90));
+        assert_eq!(sessions.reads_ms(NodeId(2)), None);
+        sessions.reads_took(ProxyId(2), told(2, 5));
+        assert_eq!(
+            sessions.reads_ms(NodeId(1)),
+            Some(40),
+            "it is not asked any more"
+        );
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(sessions.reads_ms(NodeId(1)), None);
+        sessions.reads_took(ProxyId(1), told(1, 40));
+        sessions.begin_leadership();
+        assert_eq!(sessions.reads_ms(NodeId(1)), None);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! One proxy's session: what it sends, what it is sent, in one loop so that the order of messages means something.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use miroir_core::cluster::{Command, Outcome, Rejection};
-use miroir_core::id::{Epoch, MigrationId, ProxyId};
+use miroir_core::id::{Epoch, MigrationId, NodeId, ProxyId};
 use miroir_core::routing::RoutingTable;
 use miroir_proto::v1;
 use miroir_proto::v1::coordinator_message::Message as Answer;
@@ -153,6 +154,7 @@ impl<C: Cluster> Session<'_, C> {
                 // The lease counts from here: before the answer leaves, never after.
                 let current = sessions.renewed(self.proxy, self.connection);
                 if current {
+                    sessions.reads_took(self.proxy, latencies(&renew));
                     let renewed = v1::Renewed {
                         number: renew.number,
                         epoch: self.sent.epoch.0,
@@ -201,6 +203,12 @@ impl<C: Cluster> Session<'_, C> {
     fn never_ahead(&self, epoch: u64) -> Epoch {
         Epoch(epoch).min(self.sent.epoch)
     }
+}
+
+fn latencies(renew: &v1::Renew) -> BTreeMap<NodeId, u64> {
+    let told = renew.read_latencies.iter();
+    told.map(|told| (NodeId(told.node), told.latency_ms.into()))
+        .collect()
 }
 
 async fn register<C: Cluster>(host: &Host<C>, hello: v1::Hello) -> Result<ProxyId, Status> {

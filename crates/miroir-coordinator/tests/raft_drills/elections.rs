@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::basics::{PATIENCE, add, wait_for};
 use crate::cluster::Cluster;
 use crate::support::Command;
 use miroir_coordinator::raft::{
-    MembershipError, ProposeError, RaftLimits, ReadError, RequestId, Role,
+    MembershipError, ProposeError, RaftLimits, ReadError, RequestId, Role, StepDownError,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -318,4 +318,86 @@ async fn after_a_shutdown_everything_says_stopped() {
         (role == Role::Stopped).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_steps_down_is_replaced_and_follows() {
+    let cluster = Cluster::formed(3, RaftLimits::default()).await;
+    cluster.propose(add("kept", 1)).await;
+    let old = cluster.leader().await;
+    let leader = &cluster.nodes[&old].consensus;
+    let term = leader.leadership().borrow().term;
+    for (id, node) in &cluster.nodes {
+        let refused = node
+            .consensus
+            .step_down(term + 1, PATIENCE)
+            .expect_err("no");
+        match id == &old {
+            true => assert!(
+                matches!(refused, StepDownError::OtherTerm { .. }),
+                "{refused}"
+            ),
+            false => assert!(
+                matches!(refused, StepDownError::NotLeader { .. }),
+                "{refused}"
+            ),
+        }
+    }
+    leader.step_down(term, PATIENCE).expect("it leads");
+    let refused = leader.propose(&add("kept", 1)).await;
+    assert!(
+        matches!(refused, Err(ProposeError::NotLeader { .. })),
+        "{refused:?}"
+    );
+    let another = wait_for("another leader", || {
+        let mut nodes = cluster.nodes.values();
+        nodes
+            .find(|n| n.id != old && n.consensus.is_leader())
+            .map(|n| n.id)
+    });
+    another.await;
+    // It hears of the other only once that one has appended to it.
+    cluster.propose(add("kept", 1)).await;
+    cluster.settle().await;
+    assert_eq!(cluster.nodes[&old].value("kept"), 2);
+    // It is as good as any other again: it takes over when it must.
+    let now = cluster.leader().await;
+    let term = cluster.nodes[&now].consensus.leadership().borrow().term;
+    cluster.nodes[&now]
+        .consensus
+        .step_down(term, PATIENCE)
+        .expect("it leads");
+    cluster.propose(add("kept", 1)).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silence_that_nobody_uses_ends_by_itself() {
+    let cluster = Cluster::formed(3, RaftLimits::default()).await;
+    let leader = &cluster.nodes[&cluster.leader().await].consensus;
+    let term = leader.leadership().borrow().term;
+    // Shorter than the others' lease.
+    let brief = Duration::from_millis(200);
+    leader.step_down(term, brief).expect("it leads");
+    assert_eq!(
+        leader.step_down(term, PATIENCE),
+        Err(StepDownError::AlreadySilent)
+    );
+    let ended = || match leader.step_down(term, Duration::ZERO) {
+        Err(StepDownError::AlreadySilent) => None,
+        Ok(()) | Err(_) => Some(()),
+    };
+    wait_for("the end of the silence", ended).await;
+    cluster.propose(add("kept", 1)).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_others_does_not_step_down() {
+    let cluster = Cluster::formed(1, RaftLimits::default()).await;
+    let leader = &cluster.nodes[&1].consensus;
+    let term = leader.leadership().borrow().term;
+    assert_eq!(leader.step_down(term, PATIENCE), Err(StepDownError::Alone));
+    cluster.propose(add("kept", 1)).await;
+    cluster.shutdown().await;
 }

@@ -8,6 +8,7 @@ use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
 use crate::migration::{Comparison, Event, Kind};
+use crate::registry::{self, ApiKey};
 
 /// A node as an operator describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -429,5 +430,15 @@ pub enum Command {
     ReportMigrations {
         /// The reports.
         reports: Vec<MigrationReport>,
+    },
+    /// Changes an object of the registry.
+    ChangeRegistry {
+        /// The change.
+        change: registry::Change,
+    },
+    /// Makes the default keys, once in the life of the cluster.
+    SeedKeys {
+        /// Their uids and what they are.
+        keys: Vec<(String, ApiKey)>,
     },
 }

@@ -13,6 +13,7 @@ mod task;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,7 @@ pub use topology::{
 
 use crate::id::{Epoch, GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use crate::migration;
+use crate::registry::Registry;
 
 /// The replicated state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,9 @@ pub struct ClusterState {
     pub migrations: BTreeMap<MigrationId, migration::Record>,
     /// Client-visible tasks.
     pub tasks: TaskRegistry,
+    /// API keys and other small things. Shared with the tables that are made of it.
+    #[serde(default)]
+    pub registry: Arc<Registry>,
     /// The next id of each kind that counts up.
     next: NextIds,
 }
@@ -109,6 +114,7 @@ impl ClusterState {
             operations: self.operations.clone(),
             migrations: self.migrations.clone(),
             tasks: TaskRegistry::default(),
+            registry: Arc::clone(&self.registry),
             next: self.next.clone(),
         }
     }

@@ -6,6 +6,7 @@ use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
 use crate::migration::{IllegalEvent, Phase};
+use crate::registry::RegistryError;
 
 /// The answer to a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -264,6 +265,9 @@ pub enum Rejection {
     /// The event is not part of the protocol in that phase.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),
+    /// An object of the registry is not as the change expects it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 impl Rejection {
@@ -278,6 +282,7 @@ impl Rejection {
             | Self::TooFewInSync { .. }
             | Self::StalePlan(_)
             | Self::StaleStep { .. } => true,
+            Self::Registry(error) => error.retryable(),
             Self::AlreadyInitialised { .. }
             | Self::NotInitialised
             | Self::Invalid(_)

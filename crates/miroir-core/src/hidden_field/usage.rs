@@ -61,7 +61,12 @@ fn decode_escape(escape: &str) -> Option<(char, usize)> {
             .and_then(char::from_u32)
     };
     if let Some(braced) = escape.strip_prefix("u{") {
-        let end = braced.find('}')?;
+        // Up to the first that is no digit: a search for the brace would go to the end at each of a million `\u{`.
+        // As many zeros may lead as one likes, and a sign.
+        let end = braced
+            .bytes()
+            .position(|b| !b.is_ascii_hexdigit() && b != b'+')
+            .filter(|end| braced.as_bytes()[*end] == b'}')?;
         return Some((number(braced.get(..end), 16)?, end + 3));
     }
     if escape.starts_with('u') {
@@ -148,6 +153,7 @@ mod tests {
             "\"_miroir_shard\"=1",
             "_miroir_shard.x = 1",
             r#""\u{5f}miroir_shard" = 1"#,
+            r#""\u{+0000000000000000000000000000000000000000000000000000000000000000005F}miroir_shard" = 1"#,
             r#""\x5fmiroir\x5Fshard" = 1"#,
             r#""\137miroir_shard" = 1"#,
             r#""\u005fmiroir_shard" = 1"#,

@@ -10,6 +10,6 @@ mod phase;
 mod record;
 
 pub use event::{Event, IllegalEvent};
-pub use pace::{Pace, PaceBounds, Signals};
+pub use pace::{Pace, PaceBounds, Signals, Strain};
 pub use phase::{Barrier, Phase, Row, table};
 pub use record::{Action, Comparison, Kind, PhaseChange, Progress, Record};

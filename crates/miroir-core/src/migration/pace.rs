@@ -9,6 +9,8 @@ pub struct PaceBounds {
     pub queue_max: u64,
     /// Time to answer above which a node counts as busy, in milliseconds.
     pub latency_max_ms: u64,
+    /// Time that proxies' reads take above which a node counts as busy, in milliseconds.
+    pub reads_max_ms: u64,
 }
 
 /// What is known of the nodes after a chunk. What is not known slows nothing down.
@@ -20,8 +22,42 @@ pub struct Signals {
     pub queue: Option<u64>,
     /// The longer of their times to answer, in milliseconds.
     pub latency_ms: Option<u64>,
+    /// The longer of the times that proxies' reads take on them, in milliseconds.
+    pub reads_ms: Option<u64>,
     /// How fast the chunk was sent, in documents a second, without what was slept off after it; 0 when none was.
     pub docs_per_s: u64,
+}
+
+/// A sign of load, for which a pace is lowered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Strain {
+    /// A node refused a request for load.
+    #[error("a node refused a request for load")]
+    Refused,
+    /// A node has too many unfinished tasks.
+    #[error("{tasks} tasks are unfinished on a node, more than {max}")]
+    Queue {
+        /// How many.
+        tasks: u64,
+        /// How many are borne.
+        max: u64,
+    },
+    /// A node takes too long to answer.
+    #[error("a node took {ms} ms to answer the leader, more than {max}")]
+    Latency {
+        /// How long, in milliseconds.
+        ms: u64,
+        /// How long is borne.
+        max: u64,
+    },
+    /// Proxies' reads take too long.
+    #[error("reads of the proxies take {ms} ms on a node, more than {max}")]
+    Reads {
+        /// How long, in milliseconds.
+        ms: u64,
+        /// How long is borne.
+        max: u64,
+    },
 }
 
 /// The pace of one migration. Nodes that are never busy are never slowed down: it has no limit until the first
@@ -34,6 +70,8 @@ pub struct Pace {
     strained_at: u32,
     /// The speed of the last chunk.
     recent: u32,
+    /// The last sign of load.
+    strain: Option<Strain>,
 }
 
 /// Parts of the speed at which a node was busy by which the limit grows with every chunk that goes well.
@@ -48,6 +86,7 @@ impl Pace {
             limit: None,
             strained_at: 0,
             recent: 0,
+            strain: None,
         }
     }
 
@@ -57,6 +96,12 @@ impl Pace {
         self.limit
     }
 
+    /// Why there is a limit: the last sign of load. `None` while there is no limit.
+    #[must_use]
+    pub fn strain(&self) -> Option<Strain> {
+        self.limit.and(self.strain)
+    }
+
     /// Adapts to what was seen after a chunk. Under a limit a chunk takes about a second, so this is called about
     /// once a second then.
     pub fn observe(&mut self, seen: Signals) {
@@ -64,7 +109,8 @@ impl Pace {
         if seen.docs_per_s > 0 {
             self.recent = u32::try_from(seen.docs_per_s).unwrap_or(u32::MAX);
         }
-        if is_busy(bounds, seen) {
+        if let Some(strain) = strain(bounds, seen) {
+            self.strain = Some(strain);
             let speed = self.limit.unwrap_or(self.recent);
             if self.limit.is_none() {
                 self.strained_at = speed.max(bounds.docs_per_s_min);
@@ -78,12 +124,27 @@ impl Pace {
     }
 }
 
-fn is_busy(bounds: PaceBounds, seen: Signals) -> bool {
-    seen.refused
-        || seen.queue.is_some_and(|queue| queue > bounds.queue_max)
-        || seen
-            .latency_ms
-            .is_some_and(|latency| latency > bounds.latency_max_ms)
+/// The first sign of load, if there is any.
+fn strain(bounds: PaceBounds, seen: Signals) -> Option<Strain> {
+    let above = |value: Option<u64>, max: u64| value.filter(|value| *value > max);
+    let PaceBounds {
+        queue_max,
+        latency_max_ms,
+        reads_max_ms,
+        ..
+    } = bounds;
+    if seen.refused {
+        Some(Strain::Refused)
+    } else if let Some(tasks) = above(seen.queue, queue_max) {
+        let max = queue_max;
+        Some(Strain::Queue { tasks, max })
+    } else if let Some(ms) = above(seen.latency_ms, latency_max_ms) {
+        let max = latency_max_ms;
+        Some(Strain::Latency { ms, max })
+    } else {
+        let max = reads_max_ms;
+        above(seen.reads_ms, max).map(|ms| Strain::Reads { ms, max })
+    }
 }
 
 #[cfg(test)]
@@ -94,12 +155,14 @@ mod tests {
         docs_per_s_min: 10,
         queue_max: 100,
         latency_max_ms: 500,
+        reads_max_ms: 200,
     };
 
     const CALM: Signals = Signals {
         refused: false,
         queue: Some(100),
         latency_ms: Some(500),
+        reads_ms: Some(200),
         docs_per_s: 1_600,
     };
 
@@ -131,6 +194,13 @@ mod tests {
             (
                 Signals {
                     latency_ms: Some(501),
+                    ..CALM
+                },
+                Some(800),
+            ),
+            (
+                Signals {
+                    reads_ms: Some(201),
                     ..CALM
                 },
                 Some(800),
@@ -186,6 +256,54 @@ mod tests {
             assert!(chunks < 100, "it must end");
         }
         assert_eq!(chunks, 32, "twice the strained speed went well");
+    }
+
+    #[test]
+    fn a_limit_has_a_reason_for_as_long_as_there_is_one() {
+        let table = [
+            (CALM, None),
+            (
+                Signals {
+                    refused: true,
+                    queue: Some(101),
+                    ..CALM
+                },
+                Some("a node refused a request for load"),
+            ),
+            (
+                Signals {
+                    queue: Some(101),
+                    ..CALM
+                },
+                Some("101 tasks are unfinished on a node, more than 100"),
+            ),
+            (
+                Signals {
+                    latency_ms: Some(501),
+                    ..CALM
+                },
+                Some("a node took 501 ms to answer the leader, more than 500"),
+            ),
+            (
+                Signals {
+                    reads_ms: Some(201),
+                    ..CALM
+                },
+                Some("reads of the proxies take 201 ms on a node, more than 200"),
+            ),
+        ];
+        for (signals, expected) in table {
+            let mut pace = Pace::new(Some(BOUNDS));
+            pace.observe(signals);
+            let found = pace.strain().map(|strain| strain.to_string());
+            assert_eq!(found.as_deref(), expected, "{signals:?}");
+            // It outlasts the strain, until there is no limit any more.
+            while pace.limit().is_some() {
+                assert!(pace.strain().is_some());
+                pace.observe(CALM);
+            }
+            assert_eq!(pace.strain(), None);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{IndexRoute, NodeRoute, ProxyRoute, RoutingTable};
 use crate::id::{Epoch, GroupId, IndexUid, NodeId, ProxyId};
+use crate::registry::Registry;
 
 /// The difference of two tables of one cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub struct TableDelta {
     pub indexes: Vec<Arc<IndexRoute>>,
     /// Indexes that are gone.
     pub removed: Vec<IndexUid>,
+    /// All of the registry, when it changed.
+    pub registry: Option<Arc<Registry>>,
 }
 
 /// A delta that does not fit; the whole table must be asked for.
@@ -61,6 +64,8 @@ impl RoutingTable {
                 .filter(|uid| !self.indexes.contains_key(*uid))
                 .cloned()
                 .collect(),
+            registry: (self.registry.version != older.registry.version)
+                .then(|| Arc::clone(&self.registry)),
         }
     }
 
@@ -85,6 +90,9 @@ impl RoutingTable {
         }
         if let Some(proxies) = &delta.proxies {
             next.proxies.clone_from(proxies);
+        }
+        if let Some(registry) = &delta.registry {
+            next.registry = Arc::clone(registry);
         }
         for uid in &delta.removed {
             next.indexes.remove(uid);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cluster::{ClusterState, Index, ReplicaState};
 use crate::id::{Epoch, GroupId, Incarnation, IndexUid, MigrationId, NodeId, ProxyId, ShardId};
 use crate::migration::{self, Phase};
+use crate::registry::Registry;
 
 /// A node, as far as routing goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,8 @@ pub struct RoutingTable {
     pub proxies: BTreeMap<ProxyId, ProxyRoute>,
     /// Indexes by uid. Shared with the table before, where nothing changed.
     pub indexes: BTreeMap<IndexUid, Arc<IndexRoute>>,
+    /// API keys and other small things, by which requests are judged.
+    pub registry: Arc<Registry>,
 }
 
 impl RoutingTable {
@@ -147,6 +150,7 @@ impl RoutingTable {
                 .values()
                 .map(|index| (index.uid.clone(), Arc::new(index_route(state, index))))
                 .collect(),
+            registry: Arc::clone(&state.registry),
         })
     }
 

@@ -108,9 +108,12 @@ impl Plan {
     }
 
     fn read<'a>(&self, answers: &[NodeAnswer<'a>]) -> Result<Vec<Answer<'a>>, MergeError> {
-        let read = |(position, answer): (usize, &NodeAnswer<'a>)| {
-            let values = answer.values.zip(self.unseen.as_ref());
-            Answer::read_with(answer.body, values, position)
+        let read = |(position, answer): (usize, &NodeAnswer<'a>)| match answer
+            .values
+            .zip(self.unseen.as_ref())
+        {
+            None => Answer::read(answer.body, position),
+            values => Answer::read_with(answer.body, values, position),
         };
         answers.iter().enumerate().map(read).collect()
     }
@@ -198,7 +201,10 @@ impl Plan {
             names.any(|name| *name == "*" || covers(name, path))
         };
         let unformatted: Vec<&str> = added.iter().copied().filter(|p| !is_formatted(p)).collect();
-        let write = |hit: &Hit<'_>| hit.write_without(&view, (&added, &unformatted));
+        let write = |hit: &Hit<'_>| match added.as_slice() {
+            [] => hit.write(&view),
+            added => hit.write_without(&view, (added, &unformatted)),
+        };
         let hits: Vec<String> = hits.map(write).collect();
         push_member(out, "hits", &format!("[{}]", hits.join(",")));
     }

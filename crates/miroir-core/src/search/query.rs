@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::params::{body_of_parameters, check_body};
 use crate::api_error::{ApiError, Code};
 use crate::hidden_field::{check_attributes, check_filter, check_sort};
+use crate::registry::narrowed;
 use crate::request;
 
 const DEFAULT_LIMIT: u64 = 20;
@@ -160,6 +161,20 @@ impl SearchQuery {
     #[must_use]
     pub fn filter(&self) -> Option<&Value> {
         self.members.get("filter")
+    }
+
+    /// Narrows the query by the filter of a tenant token, which the client's own cannot reach.
+    ///
+    /// # Errors
+    /// `invalid_search_filter` for a rule that names the hidden field.
+    pub fn narrow(&mut self, rule: Option<&Value>) -> Result<(), ApiError> {
+        let Some(rule) = rule else {
+            return Ok(());
+        };
+        check_filter(rule, Code::InvalidSearchFilter)?;
+        let filter = narrowed(self.members.shift_remove("filter"), rule);
+        self.members.insert("filter".to_owned(), filter);
+        Ok(())
     }
 
     /// The attribute by which hits must differ, when the query sets one.

@@ -63,13 +63,13 @@ pub struct Report {
     pub loaded_documents: usize,
     /// How long loading took, in milliseconds.
     pub load_ms: u64,
-    /// Shards of the index.
-    pub shards: usize,
-    /// Shards that moved.
-    pub shards_moved: usize,
-    /// The most that may move: what the new node's even share is, rounded up.
-    pub shards_moved_max: usize,
-    /// Copies on each node, afterwards.
+    /// Copies of shards in the group that the node was added to.
+    pub copies: usize,
+    /// Copies that moved.
+    pub copies_moved: usize,
+    /// The most that may move: what the new node's even share of its group is, rounded up.
+    pub copies_moved_max: usize,
+    /// Copies on each node of that group, afterwards.
     pub copies_by_node: BTreeMap<u64, usize>,
     /// Documents there were before the node was added.
     pub documents_before: usize,
@@ -136,16 +136,23 @@ impl Report {
     pub(super) async fn moved(&mut self, admin: &Admin, operation: u64) -> anyhow::Result<()> {
         let migrations = admin.migrations(operation).await?.migrations;
         let map = admin.index(INDEX).await?.shards;
-        self.shards = map.len();
-        self.shards_moved = migrations.iter().filter(|m| m.index == INDEX).count();
-        for node in admin.nodes().await? {
+        let moved: Vec<_> = migrations.iter().filter(|m| m.index == INDEX).collect();
+        self.copies_moved = moved.len();
+        // Groups have their own copies: the new node takes from its neighbours only.
+        let grown = moved.first().map(|migration| migration.group);
+        let nodes = admin.nodes().await?;
+        for node in nodes
+            .iter()
+            .filter(|node| grown.is_none_or(|group| node.group == group))
+        {
             let copies = map
                 .iter()
                 .filter(|shard| shard.replicas.iter().any(|r| r.node == node.id))
                 .count();
             self.copies_by_node.insert(node.id, copies);
         }
-        self.shards_moved_max = self.shards.div_ceil(self.copies_by_node.len().max(1));
+        self.copies = self.copies_by_node.values().sum();
+        self.copies_moved_max = self.copies.div_ceil(self.copies_by_node.len().max(1));
         Ok(())
     }
 
@@ -183,8 +190,8 @@ impl Report {
             && self.failed == 0
             && self.compared > 0
             && self.writes > 0
-            && self.shards_moved > 0
-            && self.shards_moved <= self.shards_moved_max
+            && self.copies_moved > 0
+            && self.copies_moved <= self.copies_moved_max
             && self.imbalance() <= 1
     }
 }
@@ -197,7 +204,7 @@ impl fmt::Display for Report {
             .values()
             .map(ToString::to_string)
             .collect();
-        let percent = 100.0 * self.shards_moved as f64 / self.shards.max(1) as f64;
+        let percent = 100.0 * self.copies_moved as f64 / self.copies.max(1) as f64;
         writeln!(
             f,
             "loaded            {} documents in {:.1} s",
@@ -206,10 +213,10 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "moved             {} of {} shards ({percent:.1} %), at most {} allowed; copies by node {}",
-            self.shards_moved,
-            self.shards,
-            self.shards_moved_max,
+            "moved             {} of {} copies ({percent:.1} %), at most {} allowed; copies by node {}",
+            self.copies_moved,
+            self.copies,
+            self.copies_moved_max,
             copies.join(" ")
         )?;
         writeln!(

@@ -6,6 +6,7 @@
 mod call;
 mod coordinators;
 mod error;
+mod registry;
 mod tasks;
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use miroir_core::cluster::{Task, TaskKind, TaskStatus};
 use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::registry::IndexPattern;
 use miroir_proto::{ConvertError, v1};
 
 use super::{Catalog, CatalogError};
@@ -14,6 +15,8 @@ pub struct TaskFilter {
     pub uids: Vec<TaskUid>,
     /// Only tasks of these indexes.
     pub index_uids: Vec<IndexUid>,
+    /// Only tasks of an index that one of these names.
+    pub index_patterns: Vec<IndexPattern>,
     /// Only tasks in one of these states.
     pub statuses: Vec<TaskStatus>,
     /// Only tasks of these types.
@@ -74,6 +77,11 @@ impl Catalog {
         let message = v1::ListTasksRequest {
             uids: filter.uids.iter().map(|uid| uid.0).collect(),
             index_uids: filter.index_uids.iter().map(ToString::to_string).collect(),
+            index_patterns: filter
+                .index_patterns
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             statuses: filter
                 .statuses
                 .iter()

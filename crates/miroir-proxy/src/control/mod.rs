@@ -17,7 +17,7 @@ mod nodes;
 mod session;
 mod table;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use miroir_core::id::{Epoch, MigrationId, ProxyId};
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::catalog::{Coordinators, CoordinatorsError};
+use crate::upstream::Upstream;
 use dirty::DirtyReports;
 use inflight::{InFlight, Kind, Slot};
 pub use lease::Lease;
@@ -154,6 +155,8 @@ struct Shared {
     pools: NodePools,
     nodes: Mutex<NodePool>,
     link: watch::Sender<Link>,
+    /// Whose answering times the leader is told, so that migrations give way to reads.
+    upstream: OnceLock<Arc<Upstream>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -188,12 +191,19 @@ pub fn spawn(config: ControlConfig, shutdown: CancellationToken) -> Result<Contr
         pools,
         nodes: Mutex::default(),
         link: watch::Sender::new(Link::default()),
+        upstream: OnceLock::new(),
     });
     tokio::spawn(session::run(Arc::clone(&shared), shutdown));
     Ok(Control { shared })
 }
 
 impl Control {
+    /// Has the leader told with every renewal how long nodes take to answer reads. The first `upstream` counts.
+    pub fn tell_latencies_of(&self, upstream: Arc<Upstream>) {
+        // A second one would be the same process's reads again.
+        let _ = self.shared.upstream.set(upstream);
+    }
+
     /// The present table; an empty one of epoch 0 before the first came. Requests begin with
     /// [`begin_read`](Self::begin_read) or [`begin_write`](Self::begin_write) instead.
     #[must_use]

@@ -294,6 +294,19 @@ fn name_of(message: &FromLeader) -> &'static str {
 }
 
 impl Session<'_> {
+    fn read_latencies(&self) -> Vec<v1::ReadLatency> {
+        let upstream = self.shared.upstream.get();
+        let latencies = upstream.map(|upstream| upstream.latencies());
+        let told = latencies
+            .into_iter()
+            .flatten()
+            .map(|(node, latency)| v1::ReadLatency {
+                node: node.0,
+                latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+            });
+        told.collect()
+    }
+
     /// Renews, follows, acknowledges and reports until something ends it.
     async fn keep(&mut self, shutdown: &CancellationToken) -> Result<Infallible, End> {
         let shared = self.shared;
@@ -313,7 +326,8 @@ impl Session<'_> {
                 }
                 _ = renew.tick() => {
                     let number = self.renewals.send(Instant::now());
-                    self.send(ToLeader::Renew(v1::Renew { number })).await?;
+                    let read_latencies = self.read_latencies();
+                    self.send(ToLeader::Renew(v1::Renew { number, read_latencies })).await?;
                 }
                 () = shared.in_flight.moved() => self.acknowledge().await?,
                 () = shared.dirty.added(), if flush_at.is_none() => flush_at = Some(Instant::now() + GATHER),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use miroir_core::id::IndexUid;
 use uuid::Uuid;
 
-use super::{Server, body, view};
+use super::{Allowed, Server, body, view};
 use crate::error::HttpError;
 use crate::write::{
     Accepted, FORWARDED_HEADER, MOVED_HEADER, Operation, REQUEST_ID_HEADER, RawRequest, WriteError,
@@ -23,23 +23,24 @@ pub struct Incoming {
     raw: RawRequest,
     uri: Uri,
     forwarded: bool,
+    allowed: Allowed,
     request_id: Uuid,
 }
 
 impl Incoming {
-    /// Checks the sender, then reads the body.
+    /// Reads the body of a request that was let through.
     /// The mark of a forwarded request counts only next to the cluster token.
     ///
     /// # Errors
-    /// `missing_authorization_header`, `invalid_api_key`; what [`body::read`] refuses.
+    /// What [`body::read`] refuses.
     pub async fn read(server: &Server, request: Request) -> Result<Self, HttpError> {
         let (head, content) = request.into_parts();
         let parts = server.parts();
         let forwarded =
             head.headers.contains_key(FORWARDED_HEADER) && parts.keys.is_proxy(&head.headers);
-        if !forwarded {
-            parts.keys.require_master(&head.headers)?;
-        }
+        let allowed = head.extensions.get::<Allowed>().cloned();
+        let allowed = allowed
+            .ok_or_else(|| HttpError::internal("a write came by a route that asks for no key"))?;
         let given = head
             .headers
             .get(REQUEST_ID_HEADER)
@@ -59,6 +60,7 @@ impl Incoming {
             },
             uri: head.uri,
             forwarded,
+            allowed,
             request_id: given.unwrap_or_else(Uuid::new_v4),
         })
     }
@@ -75,6 +77,12 @@ impl Incoming {
         &self.raw.headers
     }
 
+    /// What its sender may do.
+    #[must_use]
+    pub fn allowed(&self) -> &Allowed {
+        &self.allowed
+    }
+
     /// Its body.
     #[must_use]
     pub fn body(&self) -> &Bytes {
@@ -84,6 +92,7 @@ impl Incoming {
     /// Carries it out and answers with its task.
     pub async fn submit(self, server: &Server, index: IndexUid, operation: Operation) -> Response {
         let request = WriteRequest {
+            may_create: self.allowed.may_create(index.as_str()),
             index,
             operation,
             forwarded: self.forwarded,

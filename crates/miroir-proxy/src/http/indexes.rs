@@ -1,7 +1,7 @@
 //! Indexes: listed from the routing table, changed by tasks.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use axum::response::Response;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::incoming::Incoming;
 use super::params::Params;
 use super::path::Path;
-use super::{Server, body, index_uid, view};
+use super::{Allowed, Server, body, index_uid, view};
 use crate::error::HttpError;
 use crate::write::Operation;
 
@@ -30,10 +30,9 @@ fn view_of(index: &IndexRoute) -> Value {
 /// `GET /indexes`
 pub async fn list(
     State(server): State<Server>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let params = Params::only(&uri, &["offset", "limit"])?;
     let offset = params
         .number("offset", Code::InvalidIndexOffset)?
@@ -41,7 +40,8 @@ pub async fn list(
     let limit = params
         .number("limit", Code::InvalidIndexLimit)?
         .unwrap_or(DEFAULT_LIMIT);
-    let indexes = server.parts().reads.indexes()?;
+    let mut indexes = server.parts().reads.indexes()?;
+    indexes.retain(|index| allowed.index(index.uid.as_str()));
     let page: Vec<Value> = indexes
         .iter()
         .skip(offset)
@@ -57,9 +57,7 @@ pub async fn list(
 pub async fn get(
     State(server): State<Server>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let uid = index_uid(&uid)?;
     let indexes = server.parts().reads.indexes()?;
     let found = indexes.iter().find(|index| index.uid == uid);
@@ -72,6 +70,7 @@ pub async fn create(State(server): State<Server>, request: Request) -> Result<Re
     let incoming = Incoming::read(&server, request).await?;
     body::require_json(incoming.headers())?;
     let (index, primary_key) = read_creation(incoming.body())?;
+    incoming.allowed().require_index(index.as_str())?;
     Ok(incoming
         .submit(&server, index, Operation::CreateIndex { primary_key })
         .await)

@@ -8,17 +8,21 @@ mod auth;
 mod body;
 mod document_query;
 mod documents;
+mod features;
 mod incoming;
 mod indexes;
+mod keys;
 mod params;
 mod path;
 mod reads;
+mod registry;
 pub mod routes;
 mod service;
 mod settings;
 mod tasks;
 mod unsupported;
 mod view;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +32,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
 
@@ -36,7 +41,7 @@ use crate::control::Control;
 use crate::error::HttpError;
 use crate::read::Reads;
 use crate::write::Writes;
-pub use auth::Keys;
+pub use auth::{Allowed, Keys};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -81,8 +86,16 @@ impl Server {
     /// (`into_make_service_with_connect_info::<SocketAddr>`).
     pub fn router(&self) -> Router {
         routes::router()
+            .layer(middleware::from_fn_with_state(self.clone(), auth::guard))
             .layer(middleware::from_fn_with_state(self.clone(), count))
             .with_state(self.clone())
+    }
+
+    /// The body of a request that must be JSON.
+    async fn json_body(&self, request: Request) -> Result<Bytes, HttpError> {
+        let (head, content) = request.into_parts();
+        body::require_json(&head.headers)?;
+        Ok(body::read(&head.headers, content, self.parts().payload_limit).await?)
     }
 
     fn parts(&self) -> &Parts {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::params::Params;
 use super::path::Path;
-use super::{Server, body, document_query};
+use super::{Allowed, Server, document_query};
 use crate::error::HttpError;
 use crate::read::{Caller, METADATA_HEADER};
 
@@ -21,36 +21,34 @@ fn json(text: String) -> Response {
     ([(header::CONTENT_TYPE, content_type)], Body::from(text)).into_response()
 }
 
-fn caller(server: &Server, headers: &HeaderMap) -> Result<Caller, HttpError> {
+fn caller(headers: &HeaderMap) -> Caller {
     let kept = headers.get(METADATA_HEADER).cloned();
-    Ok(Caller {
-        authorization: server.parts().keys.pass_through(headers)?,
+    Caller {
         headers: kept
             .into_iter()
             .map(|value| (METADATA_HEADER, value))
             .collect(),
-    })
+    }
 }
 
-/// Checks the sender, then reads a JSON body.
+/// Reads a JSON body.
 async fn json_body(server: &Server, request: Request) -> Result<(Caller, Bytes), HttpError> {
-    let (head, content) = request.into_parts();
-    let caller = caller(server, &head.headers)?;
-    body::require_json(&head.headers)?;
-    let content = body::read(&head.headers, content, server.parts().payload_limit).await?;
-    Ok((caller, content))
+    let caller = caller(request.headers());
+    Ok((caller, server.json_body(request).await?))
 }
 
 /// `GET /indexes/{uid}/search`
 pub async fn search_get(
     State(server): State<Server>,
     Path(uid): Path<String>,
+    allowed: Allowed,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    let caller = caller(&server, &headers)?;
+    let caller = caller(&headers);
     let params = Params::of(&uri)?;
-    let query = SearchQuery::from_parameters(params.pairs())?;
+    let mut query = SearchQuery::from_parameters(params.pairs())?;
+    query.narrow(allowed.filter(&uid))?;
     Box::pin(server.parts().reads.search(&uid, query, &caller))
         .await
         .map(json)
@@ -60,10 +58,12 @@ pub async fn search_get(
 pub async fn search_post(
     State(server): State<Server>,
     Path(uid): Path<String>,
+    allowed: Allowed,
     request: Request,
 ) -> Result<Response, HttpError> {
     let (caller, body) = json_body(&server, request).await?;
-    let query = SearchQuery::from_json(&body)?;
+    let mut query = SearchQuery::from_json(&body)?;
+    query.narrow(allowed.filter(&uid))?;
     Box::pin(server.parts().reads.search(&uid, query, &caller))
         .await
         .map(json)
@@ -76,7 +76,7 @@ pub async fn get_document(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    let caller = caller(&server, &headers)?;
+    let caller = caller(&headers);
     let params = Params::only(&uri, &["fields", "retrieveVectors"])?;
     params.flag("retrieveVectors", Code::InvalidDocumentRetrieveVectors)?;
     Box::pin(server.parts().reads.document(&uid, &id, &uri, &caller))
@@ -91,7 +91,7 @@ pub async fn list_documents(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    let caller = caller(&server, &headers)?;
+    let caller = caller(&headers);
     let query = document_query::from_uri(&uri)?;
     Box::pin(server.parts().reads.documents(&uid, &query, &caller))
         .await
@@ -115,9 +115,7 @@ pub async fn fetch_documents(
 pub async fn index_stats(
     State(server): State<Server>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     Box::pin(server.parts().reads.index_stats(&uid))
         .await
         .map(axum::Json)
@@ -126,8 +124,8 @@ pub async fn index_stats(
 /// `GET /stats`
 pub async fn stats(
     State(server): State<Server>,
-    headers: HeaderMap,
+    allowed: Allowed,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
-    Box::pin(server.parts().reads.stats()).await.map(axum::Json)
+    let stats = server.parts().reads.stats(|uid| allowed.index(uid));
+    Box::pin(stats).await.map(axum::Json)
 }

@@ -4,16 +4,21 @@
 //! route of Meilisearch that is not offered is refused by name.
 
 use axum::Router;
+use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
+use miroir_core::registry::Action;
 
-use super::{Server, documents, indexes, reads, service, settings, tasks, unsupported};
+use super::{
+    Server, documents, features, indexes, keys, reads, service, settings, tasks, unsupported,
+    webhooks,
+};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Answered by this proxy, from the routing table or by itself.
     Proxy,
-    /// Answered by the coordinators, which keep the tasks.
+    /// Answered or changed by the coordinators, which keep the tasks and the registry.
     Coordinators,
     /// Asked of one copy of every shard, and merged.
     Gathered,
@@ -45,10 +50,8 @@ impl Mode {
 pub enum Access {
     /// Everybody.
     Open,
-    /// Whoever holds a key that the nodes accept for it.
-    ClientKey,
-    /// Whoever holds the master key.
-    MasterKey,
+    /// Whoever holds the master key, or a key that allows this.
+    Key(Action),
     /// Programs on the same machine, and whoever holds the master key.
     Local,
 }
@@ -59,8 +62,7 @@ impl Access {
     pub fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
-            Self::ClientKey => "client's key",
-            Self::MasterKey => "master key",
+            Self::Key(action) => action.as_str(),
             Self::Local => "local, or master key",
         }
     }
@@ -82,6 +84,19 @@ pub struct Route {
 /// The path of the internal statistics.
 pub const PROXY_STATS: &str = "/_miroir/proxy/stats";
 
+/// The access that a word of the table means: an action, unless it is one of two.
+macro_rules! access {
+    (Open) => {
+        Access::Open
+    };
+    (Local) => {
+        Access::Local
+    };
+    ($action:ident) => {
+        Access::Key(Action::$action)
+    };
+}
+
 macro_rules! routes {
     ($($method:ident $path:literal $mode:ident $access:ident $handler:expr;)*) => {
         /// The routes that are offered.
@@ -90,7 +105,7 @@ macro_rules! routes {
                 method: stringify!($method),
                 path: $path,
                 mode: Mode::$mode,
-                access: Access::$access,
+                access: access!($access),
             },)*
         ];
 
@@ -102,32 +117,44 @@ macro_rules! routes {
 }
 
 routes! {
-    GET    "/health"                               Proxy        Open      service::health;
-    GET    "/version"                              OneCopy      MasterKey service::version;
-    GET    "/stats"                                Gathered     MasterKey reads::stats;
-    GET    "/indexes"                              Proxy        MasterKey indexes::list;
-    POST   "/indexes"                              Write        MasterKey indexes::create;
-    GET    "/indexes/{uid}"                        Proxy        MasterKey indexes::get;
-    PATCH  "/indexes/{uid}"                        Write        MasterKey indexes::update;
-    DELETE "/indexes/{uid}"                        Write        MasterKey indexes::delete;
-    GET    "/indexes/{uid}/stats"                  Gathered     MasterKey reads::index_stats;
-    GET    "/indexes/{uid}/search"                 Gathered     ClientKey reads::search_get;
-    POST   "/indexes/{uid}/search"                 Gathered     ClientKey reads::search_post;
-    GET    "/indexes/{uid}/documents"              Gathered     ClientKey reads::list_documents;
-    POST   "/indexes/{uid}/documents"              Write        MasterKey documents::replace;
-    PUT    "/indexes/{uid}/documents"              Write        MasterKey documents::update;
-    DELETE "/indexes/{uid}/documents"              Write        MasterKey documents::delete_all;
-    POST   "/indexes/{uid}/documents/fetch"        Gathered     ClientKey reads::fetch_documents;
-    POST   "/indexes/{uid}/documents/delete-batch" Write        MasterKey documents::delete_batch;
-    POST   "/indexes/{uid}/documents/delete"       Write        MasterKey documents::delete_by_filter;
-    GET    "/indexes/{uid}/documents/{id}"         OneCopy      ClientKey reads::get_document;
-    DELETE "/indexes/{uid}/documents/{id}"         Write        MasterKey documents::delete_one;
-    GET    "/indexes/{uid}/settings"               OneCopy      MasterKey settings::get;
-    PATCH  "/indexes/{uid}/settings"               Write        MasterKey settings::patch;
-    DELETE "/indexes/{uid}/settings"               Write        MasterKey settings::reset;
-    GET    "/tasks"                                Coordinators MasterKey tasks::list;
-    GET    "/tasks/{uid}"                          Coordinators MasterKey tasks::get;
-    GET    "/_miroir/proxy/stats"                  Proxy        Local     service::proxy_stats;
+    GET    "/health"                                Proxy        Open            service::health;
+    GET    "/version"                               OneCopy      Version         service::version;
+    GET    "/stats"                                 Gathered     StatsGet        reads::stats;
+    GET    "/indexes"                               Proxy        IndexesGet      indexes::list;
+    POST   "/indexes"                               Write        IndexesAdd      indexes::create;
+    GET    "/indexes/{uid}"                         Proxy        IndexesGet      indexes::get;
+    PATCH  "/indexes/{uid}"                         Write        IndexesUpdate   indexes::update;
+    DELETE "/indexes/{uid}"                         Write        IndexesDelete   indexes::delete;
+    GET    "/indexes/{uid}/stats"                   Gathered     StatsGet        reads::index_stats;
+    GET    "/indexes/{uid}/search"                  Gathered     Search          reads::search_get;
+    POST   "/indexes/{uid}/search"                  Gathered     Search          reads::search_post;
+    GET    "/indexes/{uid}/documents"               Gathered     DocumentsGet    reads::list_documents;
+    POST   "/indexes/{uid}/documents"               Write        DocumentsAdd    documents::replace;
+    PUT    "/indexes/{uid}/documents"               Write        DocumentsAdd    documents::update;
+    DELETE "/indexes/{uid}/documents"               Write        DocumentsDelete documents::delete_all;
+    POST   "/indexes/{uid}/documents/fetch"         Gathered     DocumentsGet    reads::fetch_documents;
+    POST   "/indexes/{uid}/documents/delete-batch"  Write        DocumentsDelete documents::delete_batch;
+    POST   "/indexes/{uid}/documents/delete"        Write        DocumentsDelete documents::delete_by_filter;
+    GET    "/indexes/{uid}/documents/{id}"          OneCopy      DocumentsGet    reads::get_document;
+    DELETE "/indexes/{uid}/documents/{id}"          Write        DocumentsDelete documents::delete_one;
+    GET    "/indexes/{uid}/settings"                OneCopy      SettingsGet     settings::get;
+    PATCH  "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::patch;
+    DELETE "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::reset;
+    GET    "/tasks"                                 Coordinators TasksGet        tasks::list;
+    GET    "/tasks/{uid}"                           Coordinators TasksGet        tasks::get;
+    GET    "/keys"                                  Proxy        KeysGet         keys::list;
+    POST   "/keys"                                  Coordinators KeysAdd         keys::create;
+    GET    "/keys/{key}"                            Proxy        KeysGet         keys::get;
+    PATCH  "/keys/{key}"                            Coordinators KeysUpdate      keys::update;
+    DELETE "/keys/{key}"                            Coordinators KeysDelete      keys::delete;
+    GET    "/experimental-features"                 Proxy        ExperimentalFeaturesGet features::get;
+    PATCH  "/experimental-features"                 Coordinators ExperimentalFeaturesUpdate features::patch;
+    GET    "/webhooks"                              Proxy        WebhooksGet     webhooks::list;
+    POST   "/webhooks"                              Coordinators WebhooksCreate  webhooks::create;
+    GET    "/webhooks/{uuid}"                       Proxy        WebhooksGet     webhooks::get;
+    PATCH  "/webhooks/{uuid}"                       Coordinators WebhooksUpdate  webhooks::update;
+    DELETE "/webhooks/{uuid}"                       Coordinators WebhooksDelete  webhooks::delete;
+    GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 
 /// Every route that this proxy knows, offered or refused by name.
@@ -139,6 +166,14 @@ pub fn all() -> impl Iterator<Item = Route> {
         access: Access::Open,
     });
     SUPPORTED.iter().copied().chain(refused)
+}
+
+/// Who may use a route; `None` for one that there is not. `path` is as axum matched it.
+#[must_use]
+pub fn access_of(method: &Method, path: &str) -> Option<Access> {
+    let method = super::auth::listed(method);
+    let is = |route: &Route| route.path == path && route.method == method;
+    all().find(is).map(|route| route.access)
 }
 
 /// The methods that a path has in Meilisearch.

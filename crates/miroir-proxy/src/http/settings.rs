@@ -1,7 +1,6 @@
 //! The settings object of an index.
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use miroir_core::api_error::Code;
 use miroir_core::request::{parse_json, wrong_type};
@@ -17,9 +16,7 @@ use crate::write::Operation;
 pub async fn get(
     State(server): State<Server>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     Box::pin(server.parts().reads.settings(&uid))
         .await
         .map(axum::Json)

@@ -1,9 +1,9 @@
 //! Tasks: the coordinators keep them, in Meilisearch's shape.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::cluster::{TaskKind, TaskStatus};
+use miroir_core::cluster::{Task, TaskKind, TaskStatus};
 use miroir_core::id::{IndexUid, TaskUid};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -12,7 +12,7 @@ use time::{Date, OffsetDateTime, Time};
 
 use super::params::{Params, invalid, number_item};
 use super::path::Path;
-use super::{Server, view};
+use super::{Allowed, Server, view};
 use crate::catalog::TaskFilter;
 use crate::error::HttpError;
 
@@ -71,17 +71,21 @@ const FOREIGN_KINDS: [&str; 10] = [
 pub async fn get(
     State(server): State<Server>,
     Path(uid): Path<String>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     Params::only(&uri, &[])?;
     let uid: u32 = uid.parse().map_err(|_| {
         let message =
             format!("Task uid `{uid}` is invalid. It should only contain numeric characters.");
         ApiError::new(Code::InvalidTaskUids, message)
     })?;
-    match server.parts().catalog.get_task(TaskUid(uid)).await? {
+    let shown = |task: &Task| match &task.index {
+        Some(index) => allowed.index(index.as_str()),
+        None => allowed.all_indexes(),
+    };
+    let task = server.parts().catalog.get_task(TaskUid(uid)).await?;
+    match task.filter(shown) {
         Some(task) => Ok(axum::Json(view::task(&task))),
         None => Err(ApiError::new(Code::TaskNotFound, format!("Task `{uid}` not found.")).into()),
     }
@@ -90,17 +94,17 @@ pub async fn get(
 /// `GET /tasks`
 pub async fn list(
     State(server): State<Server>,
+    allowed: Allowed,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    server.parts().keys.require_master(&headers)?;
     let params = Params::only(&uri, &PARAMETERS)?;
     let limit = params
         .number("limit", Code::InvalidTaskLimit)?
         .unwrap_or(DEFAULT_LIMIT);
-    let Some(filter) = read_filter(&params, limit)? else {
+    let Some(mut filter) = read_filter(&params, limit)? else {
         return Ok(axum::Json(page(&[], 0, limit, None)));
     };
+    filter.index_patterns = allowed.patterns();
     let list = server.parts().catalog.list_tasks(&filter).await?;
     let results: Vec<Value> = list.results.iter().map(view::task).collect();
     Ok(axum::Json(page(
@@ -142,6 +146,7 @@ fn read_filter(params: &Params, limit: u32) -> Result<Option<TaskFilter>, ApiErr
         index_uids: params
             .star_list("indexUids", Code::InvalidIndexUid, index)?
             .unwrap_or_default(),
+        index_patterns: Vec::new(),
         statuses: params
             .star_list("statuses", Code::InvalidTaskStatuses, status_item)?
             .unwrap_or_default(),

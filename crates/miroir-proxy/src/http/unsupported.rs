@@ -29,24 +29,12 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/tasks/{uid}/documents"),
     ("GET", "/batches"),
     ("GET", "/batches/{uid}"),
-    ("GET", "/keys"),
-    ("POST", "/keys"),
-    ("GET", "/keys/{key}"),
-    ("PATCH", "/keys/{key}"),
-    ("DELETE", "/keys/{key}"),
     ("POST", "/dumps"),
     ("POST", "/snapshots"),
     ("POST", "/export"),
     ("GET", "/network"),
     ("PATCH", "/network"),
     ("POST", "/network/control"),
-    ("GET", "/experimental-features"),
-    ("PATCH", "/experimental-features"),
-    ("GET", "/webhooks"),
-    ("POST", "/webhooks"),
-    ("GET", "/webhooks/{uuid}"),
-    ("PATCH", "/webhooks/{uuid}"),
-    ("DELETE", "/webhooks/{uuid}"),
     ("POST", "/dynamic-search-rules"),
     ("DELETE", "/dynamic-search-rules"),
     ("GET", "/dynamic-search-rules/{uid}"),
@@ -80,14 +68,34 @@ pub fn handler(method: &str) -> MethodRouter<Server> {
 
 async fn not_supported(method: Method, path: MatchedPath) -> HttpError {
     let route = format!("{method} {}", path.as_str());
+    let why = REASONS
+        .iter()
+        .find(|(beginning, _)| path.as_str().starts_with(beginning))
+        .map_or("", |(_, why)| why);
     ApiError::new(
         Code::FeatureNotEnabled,
         format!(
-            "`{route}` is not supported by this Miroir cluster. The routes that are supported are listed in Miroir's docs/api.md."
+            "`{route}` is not supported by this Miroir cluster{why}. The routes that are supported are listed in Miroir's docs/api.md."
         ),
     )
     .into()
 }
+
+/// Why routes mean nothing behind a cluster, by how their paths begin.
+const REASONS: &[(&str, &str)] = &[
+    (
+        "/network",
+        ": the network of Meilisearch is of nodes that know each other, and here the cluster takes its place",
+    ),
+    (
+        "/dynamic-search-rules",
+        ": a rule pins documents to places in one node's answer, not in the cluster's",
+    ),
+    (
+        "/chats",
+        ": a chat searches the one node that it runs on, not the cluster",
+    ),
+];
 
 /// Answers a method that the path does not have.
 pub async fn wrong_method(method: Method, uri: Uri, path: MatchedPath) -> impl IntoResponse {

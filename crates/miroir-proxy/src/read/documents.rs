@@ -54,7 +54,7 @@ impl Reads {
         query: &Uri,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid, caller).await?;
+        let mut begun = self.begin(uid)?;
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
         begun.scope.key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
@@ -88,7 +88,7 @@ impl Reads {
         query: &DocumentsQuery,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid, caller).await?;
+        let mut begun = self.begin(uid)?;
         begun.scope.key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
         begun.scope.only = query.shards(begun.scope.route.shard_count());
         for _ in 0..ATTEMPTS_MAX {

@@ -40,19 +40,18 @@ use fault::Fault;
 use sticky::Sticky;
 use versions::Versions;
 
-/// In whose name nodes are asked.
+/// What of a client's request nodes are told beside the request itself. They are asked with the
+/// cluster's own key: the client's was judged here.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// The client's own `Authorization`; `None` asks with the nodes' master key.
-    pub authorization: Option<HeaderValue>,
-    /// Other headers of the client that mean something to a node.
+    /// Headers of the client that mean something to a node.
     pub headers: HeaderMap,
 }
 
 impl Caller {
-    /// Asks with the nodes' master key.
+    /// A request of nobody's but this proxy's.
     #[must_use]
-    pub fn master() -> Self {
+    pub fn nobody() -> Self {
         Self::default()
     }
 
@@ -62,9 +61,6 @@ impl Caller {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        if let Some(value) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, value.clone());
-        }
         headers
     }
 }
@@ -80,7 +76,7 @@ pub struct Reads {
 
 struct Inner {
     control: Control,
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     timeout: Duration,
     versions: Arc<Versions>,
     sticky: Arc<Sticky>,
@@ -104,10 +100,12 @@ impl Reads {
     /// one node.
     #[must_use]
     pub fn new(control: Control, timeout: Duration, concurrency: usize) -> Self {
+        let upstream = Arc::new(Upstream::new(concurrency));
+        control.tell_latencies_of(Arc::clone(&upstream));
         let inner = Inner {
             versions: Versions::follow(control.clone()),
             control,
-            upstream: Upstream::new(concurrency),
+            upstream,
             timeout,
             sticky: Arc::default(),
         };
@@ -132,10 +130,10 @@ impl Reads {
     }
 
     /// Begins a read of the index `uid`.
-    async fn begin(&self, uid: &str, caller: &Caller) -> Result<Begun, HttpError> {
+    fn begin(&self, uid: &str) -> Result<Begun, HttpError> {
         let guard = self.guard()?;
         let Some(route) = guard.table.index(uid).cloned() else {
-            return Err(self.no_such_index(uid, &guard, caller).await);
+            return Err(no_such_index(uid));
         };
         let scope = self.scope(&guard, route);
         Ok(Begun {
@@ -154,33 +152,6 @@ impl Reads {
             sticky: Arc::clone(&self.inner.sticky),
             deadline: Instant::now() + self.inner.timeout,
         }
-    }
-
-    /// The refusal of a client that asks for an unknown index. Whether it may know which indexes
-    /// exist is a matter of its key, which a node judges.
-    async fn no_such_index(&self, uid: &str, guard: &ReadGuard, caller: &Caller) -> HttpError {
-        if let Err(error) = IndexUid::parse(uid) {
-            return ApiError::new(Code::InvalidIndexUid, error.to_string()).into();
-        }
-        if caller.authorization.is_some() {
-            for node in guard.table.nodes.keys() {
-                let path = format!("/indexes/{uid}/search");
-                let ask = Ask {
-                    method: Method::POST,
-                    path: &path,
-                    body: "{}".into(),
-                };
-                match self
-                    .send(*node, Instant::now() + self.inner.timeout, ask, caller)
-                    .await
-                {
-                    Err(Fault::Refused(refused)) => return refused,
-                    Ok(_) | Err(Fault::Absent) => break,
-                    Err(Fault::Failed(_)) => {}
-                }
-            }
-        }
-        HttpError::index_not_found(uid)
     }
 
     /// Asks a piece's node with a JSON body.
@@ -250,5 +221,12 @@ impl Reads {
             versions.ask(&self.inner.control).await;
         }
         versions.any()
+    }
+}
+
+fn no_such_index(uid: &str) -> HttpError {
+    match IndexUid::parse(uid) {
+        Ok(uid) => HttpError::index_not_found(uid.as_str()),
+        Err(error) => ApiError::new(Code::InvalidIndexUid, error.to_string()).into(),
     }
 }

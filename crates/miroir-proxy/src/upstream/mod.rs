@@ -68,6 +68,17 @@ impl Upstream {
             .map_or(Standing::Good, |n| n.with(|b| b.standing(now, best)))
     }
 
+    /// How long each node lately took to answer, on average; nodes that were not asked lately are left out.
+    #[must_use]
+    pub fn latencies(&self) -> BTreeMap<NodeId, Duration> {
+        let now = Instant::now();
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes
+            .iter()
+            .filter_map(|(id, node)| Some((*id, node.with(|breaker| breaker.latency(now))?)))
+            .collect()
+    }
+
     /// Reads under way on all nodes together.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -116,6 +116,8 @@ pub struct WriteRequest {
     pub index: IndexUid,
     /// What is to be done.
     pub operation: Operation,
+    /// Whether the client may have the index created by writing to it.
+    pub may_create: bool,
     /// Whether another proxy sent it: it is never passed on again then.
     pub forwarded: bool,
     /// The request itself.

@@ -111,10 +111,7 @@ impl Shared {
                 Place::Elsewhere(url) => {
                     self.elsewhere(&request, &url, table.epoch, deadline).await
                 }
-                Place::Unknown => match self
-                    .on_unknown_index(&request.index, &request.operation, deadline)
-                    .await
-                {
+                Place::Unknown => match self.on_unknown_index(&request, deadline).await {
                     Unrouted::Done(answer) => Try::Done(answer),
                     Unrouted::Again => continue,
                 },

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::finish::{now_ms, uncommitted};
 use super::request::Operation;
-use super::{Accepted, Shared, WriteError, prepare, tasks};
+use super::{Accepted, Shared, WriteError, WriteRequest, prepare, tasks};
 
 /// An index that was created a moment ago, by way of another proxy, comes with the next table.
 const TABLE_GRACE: Duration = Duration::from_millis(200);
@@ -29,12 +29,12 @@ impl Shared {
     /// Carries out what a client asks of an index that the table does not have.
     pub(super) async fn on_unknown_index(
         &self,
-        uid: &IndexUid,
-        operation: &Operation,
+        request: &WriteRequest,
         deadline: Instant,
     ) -> Unrouted {
+        let (uid, operation) = (&request.index, &request.operation);
         match operation {
-            Operation::AddDocuments(_) | Operation::Settings { .. } => {
+            Operation::AddDocuments(_) | Operation::Settings { .. } if request.may_create => {
                 if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
                 }
@@ -44,7 +44,9 @@ impl Shared {
                     Err(None) => self.wait_for_index(uid, deadline).await,
                 }
             }
-            Operation::DeleteOne { .. }
+            Operation::AddDocuments(_)
+            | Operation::Settings { .. }
+            | Operation::DeleteOne { .. }
             | Operation::DeleteBatch { .. }
             | Operation::DeleteByFilter { .. }
             | Operation::DeleteAll
@@ -52,7 +54,7 @@ impl Shared {
             | Operation::CreateIndex { .. }
             | Operation::UpdateIndex { .. }
             | Operation::DeleteIndex => {
-                if let Err(error) = prepare::check(operation) {
+                if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
                 }
                 let grace = deadline.min(Instant::now() + TABLE_GRACE);

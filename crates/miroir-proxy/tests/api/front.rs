@@ -60,7 +60,7 @@ async fn every_route_asks_for_its_key() {
                     "{shown}"
                 );
             }
-            (_, Access::MasterKey | Access::ClientKey) => {
+            (_, Access::Key(_)) => {
                 assert_eq!(status, 401, "{shown}");
                 assert_error(&body, "missing_authorization_header");
                 assert_eq!(
@@ -74,7 +74,7 @@ async fn every_route_asks_for_its_key() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_refused_here_or_by_the_node() {
+async fn a_wrong_key_is_refused_here() {
     let (node, layout) = no_node().await;
     let proxy = Proxy::start(layout.build()).await;
     for route in routes::SUPPORTED {
@@ -85,7 +85,7 @@ async fn a_wrong_key_is_refused_here_or_by_the_node() {
             .json(&json!({}));
         let (status, body) = answer(request).await;
         match route.access {
-            Access::MasterKey | Access::ClientKey => {
+            Access::Key(_) => {
                 assert_eq!(status, 403, "{} {path} {body}", route.method);
                 assert_error(&body, "invalid_api_key");
                 assert_eq!(body["message"], "The provided API key is invalid.");
@@ -93,14 +93,7 @@ async fn a_wrong_key_is_refused_here_or_by_the_node() {
             Access::Open | Access::Local => assert_eq!(status, 200),
         }
     }
-    let asked = node.seen("/indexes");
-    assert!(!asked.is_empty());
-    for seen in asked {
-        assert_eq!(
-            seen.headers["authorization"], "Bearer wrong",
-            "the client's own key is shown"
-        );
-    }
+    assert_eq!(node.seen("/indexes").len(), 0, "no node is asked");
 }
 
 #[tokio::test]

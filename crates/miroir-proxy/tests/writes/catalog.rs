@@ -235,4 +235,17 @@ impl Catalog for Service {
             next: None,
         }))
     }
+
+    async fn change_registry(
+        &self,
+        request: Request<v1::ChangeRegistryRequest>,
+    ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        let change = request.try_into().expect("a change");
+        let (_, epoch) = self
+            .inner
+            .command(&id, &Command::ChangeRegistry { change })?;
+        Ok(Response::new(v1::ChangeRegistryReply { epoch }))
+    }
 }

@@ -140,6 +140,7 @@ pub fn request(operation: Operation) -> WriteRequest {
     WriteRequest {
         index,
         operation,
+        may_create: true,
         forwarded: false,
         raw,
         request_id: Uuid::new_v4(),

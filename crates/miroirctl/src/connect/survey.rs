@@ -40,6 +40,11 @@ impl Answer {
     pub fn leads(&self) -> bool {
         self.status.leader != 0 && self.status.leader == self.status.coordinator
     }
+
+    /// A client of this coordinator.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
 }
 
 impl Survey {
@@ -178,7 +183,7 @@ impl Coordinators {
         let mut failures = survey.failures.clone();
         for answer in survey.by_preference() {
             let deadline = Instant::now() + self.timeout.min(READ_TIMEOUT);
-            match timeout_at(deadline, call(answer.client.clone())).await {
+            match timeout_at(deadline, call(answer.client())).await {
                 Ok(Ok(response)) => {
                     warn_unless_leading(answer);
                     return Ok(response.into_inner());

@@ -43,6 +43,9 @@ pub(super) struct Migration {
     documents_per_s: Option<u64>,
     eta_ms: Option<u64>,
     waits_for: Option<String>,
+    /// Documents a second that it copies at most because nodes show load.
+    pace_docs_per_s: Option<u32>,
+    pace_reason: Option<String>,
     #[serde(skip)]
     fraction: f64,
 }
@@ -71,6 +74,8 @@ impl From<&v1::Migration> for Migration {
             documents_per_s: migration.documents_per_s,
             eta_ms: migration.eta_ms,
             waits_for: some_text(migration.waits_for.clone()),
+            pace_docs_per_s: migration.pace_docs_per_s,
+            pace_reason: some_text(migration.pace_reason.clone()),
             fraction: progress::fraction(migration),
         }
     }
@@ -101,6 +106,13 @@ impl Migration {
         }
     }
 
+    /// `at most 400 documents/s: a node refused a request for load`
+    fn pace(&self) -> Option<String> {
+        let limit = format::count(self.pace_docs_per_s?.into());
+        let reason = table::opt(self.pace_reason.as_deref().map(table::text));
+        Some(format!("at most {limit} documents/s: {reason}"))
+    }
+
     fn speed(&self) -> Option<String> {
         let speed = format!("{} documents/s", format::count(self.documents_per_s?));
         Some(match self.eta_ms {
@@ -128,8 +140,12 @@ impl Migration {
             fraction,
             ..
         } = self;
+        let slowed = match self.pace_docs_per_s {
+            Some(limit) => format!(" (slowed to {}/s)", format::count(limit.into())),
+            None => String::new(),
+        };
         format!(
-            "{index}/{shard} {source}->{target} {phase} {:.0}%",
+            "{index}/{shard} {source}->{target} {phase} {:.0}%{slowed}",
             fraction * 100.0
         )
     }
@@ -292,6 +308,7 @@ impl View for MigrationShown {
             ("bytes", format::bytes(m.bytes_done)),
             ("speed", table::opt(m.speed())),
             ("throttle", m.throttle()),
+            ("pace", table::opt(m.pace())),
             ("compared", table::opt(compared)),
             ("attempts", m.attempts.to_string()),
             (
@@ -368,6 +385,25 @@ pub(super) mod tests {
             (&json["id"], &json["phase"], &json["history"][0]["took_ms"]),
             (&3.into(), &"Copying".into(), &2_500.into())
         );
+    }
+
+    #[test]
+    fn a_pace_is_shown_with_its_reason() {
+        let slowed = v1::Migration {
+            pace_docs_per_s: Some(1_200),
+            pace_reason: "a node refused a request for load".to_owned(),
+            ..migration()
+        };
+        let short = Migration::from(&slowed).short();
+        assert_eq!(short, "movies/7 1->4 Copying 40% (slowed to 1,200/s)");
+        let shown = MigrationShown::from(slowed);
+        let line = "at most 1,200 documents/s: a node refused a request for load";
+        assert!(shown.table().contains(line), "{}", shown.table());
+        let json = serde_json::to_value(shown).expect("plain data");
+        assert_eq!(json["pace_docs_per_s"], 1_200);
+        let free = MigrationShown::from(migration());
+        let json = serde_json::to_value(free).expect("plain data");
+        assert!(json["pace_reason"].is_null() && json["pace_docs_per_s"].is_null());
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl OperationShown {
         }
     }
 
-    fn moved(&self) -> String {
+    fn finished(&self) -> String {
         format!("{}/{}", self.migrations_done, self.migrations.len())
     }
 
@@ -105,12 +105,14 @@ impl View for Operations {
                 o.kind.clone(),
                 table::opt(o.about()),
                 o.state(),
-                o.moved(),
+                o.finished(),
                 format::time(o.created_at_ms),
                 table::opt(o.took()),
             ]
         };
-        let header = ["ID", "KIND", "ABOUT", "STATE", "MOVED", "CREATED", "TOOK"];
+        let header = [
+            "ID", "KIND", "ABOUT", "STATE", "FINISHED", "CREATED", "TOOK",
+        ];
         table::list(
             &header,
             self.operations.iter().map(row).collect(),
@@ -134,7 +136,7 @@ impl View for OperationShown {
             ("operation", format!("{} ({})", self.id, self.kind)),
             ("about", table::opt(self.about())),
             ("state", self.state()),
-            ("shards moved", self.moved()),
+            ("moves finished", self.finished()),
             ("given up", self.excused.to_string()),
             ("documents", documents),
             ("speed", table::opt(speed)),

@@ -415,6 +415,20 @@ impl Admin for Service {
         })
     }
 
+    async fn step_down(
+        &self,
+        request: Request<v1::StepDownRequest>,
+    ) -> Result<Response<v1::StepDownReply>, Status> {
+        let term = request.get_ref().term;
+        self.answer(&request, "step_down", |script| {
+            script.status.term = term + 1;
+            v1::StepDownReply {
+                coordinator: script.status.coordinator,
+                for_ms: 1_000,
+            }
+        })
+    }
+
     type VerifyIndexStream = Verdicts;
 
     async fn verify_index(

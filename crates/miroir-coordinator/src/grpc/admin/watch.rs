@@ -28,9 +28,10 @@ pub fn watch(
         loop {
             applied.mark_unchanged();
             let at_ms = ctx.clock.now_ms();
-            let (reply, over) = ctx.read(|state| {
+            let (mut reply, over) = ctx.read(|state| {
                 (work::migrations(state, operation, true, at_ms), is_over(state, operation))
             });
+            work::add_paces(&mut reply.migrations, &ctx.paces);
             let told = timeless(&reply);
             if over || last.as_ref() != Some(&told) {
                 last = Some(told);

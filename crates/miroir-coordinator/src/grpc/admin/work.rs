@@ -1,13 +1,14 @@
 //! Operations and migrations as operators see them.
 
 use miroir_core::cluster::{ClusterState, Operation, OperationKind, OperationState};
-use miroir_core::id::OperationId;
+use miroir_core::id::{MigrationId, OperationId};
 use miroir_core::migration::{Comparison, Phase, Record};
 use miroir_core::planning;
 use miroir_proto::v1;
 
 use super::progress::{self, Pace};
 use super::views::count;
+use crate::migration::Paces;
 
 /// Every operation, oldest first.
 pub fn operations(state: &ClusterState, now_ms: u64) -> v1::ListOperationsReply {
@@ -152,6 +153,21 @@ pub fn migrations(
     reply
 }
 
+/// Adds to migrations that copy how fast they may do that now, and why no faster.
+pub fn add_paces(migrations: &mut [v1::Migration], paces: &Paces) {
+    for migration in migrations {
+        let copies = matches!(
+            migration.phase(),
+            v1::Phase::Copying | v1::Phase::CatchingUp
+        );
+        if let Some(pace) = paces.of(MigrationId(migration.id)).filter(|_| copies) {
+            migration.pace_docs_per_s = pace.limit();
+            let reason = pace.strain().map(|strain| strain.to_string());
+            migration.pace_reason = reason.unwrap_or_default();
+        }
+    }
+}
+
 /// One migration with its whole history. Whether it would get a slot now is not looked at: that takes all others.
 pub fn migration(state: &ClusterState, record: &Record, now_ms: u64) -> v1::Migration {
     let progress = &record.progress;
@@ -187,6 +203,9 @@ pub fn migration(state: &ClusterState, record: &Record, now_ms: u64) -> v1::Migr
         comparison: record.comparison.as_ref().map(comparison),
         documents_per_s: pace.documents_per_s,
         eta_ms: pace.eta_ms,
+        // Of the leader's actors, not of the state: `add_paces`.
+        pace_docs_per_s: None,
+        pace_reason: String::new(),
         waits_for: match record.phase {
             Phase::Planned if !paused => "it waits for a slot.".to_owned(),
             Phase::Planned

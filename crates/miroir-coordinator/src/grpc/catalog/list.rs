@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use miroir_core::cluster::{Task, TaskRegistry};
-use miroir_core::id::TaskUid;
+use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::registry::IndexPattern;
 use miroir_proto::v1::ListTasksRequest;
 use serde_json::Value;
 
@@ -69,6 +70,7 @@ fn matches(task: &Task, request: &ListTasksRequest) -> bool {
     };
     (request.uids.is_empty() || request.uids.contains(&task.uid.0))
         && listed(&request.index_uids, task.index.as_ref().map(AsRef::as_ref))
+        && shown(&request.index_patterns, task)
         && listed(&request.statuses, Some(task.status.as_str()))
         && listed(&request.kinds, Some(task.kind.as_str()))
         && after(request.after_enqueued_at_ms, Some(task.enqueued_at_ms))
@@ -77,6 +79,16 @@ fn matches(task: &Task, request: &ListTasksRequest) -> bool {
         && before(request.before_started_at_ms, task.started_at_ms)
         && after(request.after_finished_at_ms, task.finished_at_ms)
         && before(request.before_finished_at_ms, task.finished_at_ms)
+}
+
+/// Whether whoever may see the indexes of these patterns may see a task.
+fn shown(patterns: &[String], task: &Task) -> bool {
+    let names = |uid: &IndexUid, pattern: &String| {
+        IndexPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(uid.as_str()))
+    };
+    let index = task.index.as_ref();
+    patterns.is_empty()
+        || index.is_some_and(|uid| patterns.iter().any(|pattern| names(uid, pattern)))
 }
 
 /// Details without the keys that begin with `_`: those are notes of Miroir's own.
@@ -103,7 +115,6 @@ mod tests {
     use miroir_core::cluster::{
         ClusterState, Command, NewTask, Policy, TaskKind, TaskStatus, TaskUpdate,
     };
-    use miroir_core::id::IndexUid;
     use serde_json::json;
 
     use super::*;

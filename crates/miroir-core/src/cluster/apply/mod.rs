@@ -8,6 +8,7 @@ mod migration;
 mod node;
 mod operation;
 mod proxy;
+mod registry;
 mod topology;
 mod wish;
 mod write;
@@ -151,6 +152,8 @@ impl ClusterState {
                 self.change_source(at, (*id, *step), *source)
             }
             Command::ReportMigrations { reports } => Ok(self.report_migrations(reports)),
+            Command::ChangeRegistry { change } => self.change_registry(at, change),
+            Command::SeedKeys { keys } => self.seed_keys(at, keys),
         }
     }
 

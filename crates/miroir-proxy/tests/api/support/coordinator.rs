@@ -220,4 +220,11 @@ impl Catalog for Service {
             results: found.into_iter().take(limit).collect(),
         }))
     }
+
+    async fn change_registry(
+        &self,
+        _: Request<v1::ChangeRegistryRequest>,
+    ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
 }

@@ -120,6 +120,7 @@ impl Layout {
             groups: [group].into(),
             proxies: BTreeMap::new(),
             indexes: [(uid, Arc::new(index))].into(),
+            registry: Arc::default(),
         }
     }
 }
