@@ -24,6 +24,7 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     let distinct =
         query.get("distinct").is_some() || index.settings.get("distinctAttribute").is_some();
     let paged = query.get("page").is_some() || query.get("hitsPerPage").is_some();
+    let exact = paged && !member.starts_with("facet") && query.get("hybrid").is_none();
     if query["matchingStrategy"] == "frequency" {
         return Some("matchingStrategy: frequency");
     }
@@ -34,10 +35,10 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     if counted.contains(&member) && query.get("rankingScoreThreshold").is_some() {
         return Some("totals and facets with rankingScoreThreshold");
     }
-    if counted.contains(&member) && distinct && (!paged || member.starts_with("facet")) {
+    if counted.contains(&member) && distinct && !exact {
         return Some("estimates and facets with distinct");
     }
-    let formatted = matches!(what, What::Hit(name) if ["_formatted", "_matchesPosition"].contains(&name.as_str()));
+    let formatted = matches!(what, What::Hit(name) if ["_formatted", "_matchesPosition", "all"].contains(&name.as_str()));
     if formatted && ends_in_a_short_prefix(query) {
         return Some("highlights of a short prefix");
     }

@@ -163,7 +163,9 @@ impl Stage {
             by_count: &|facet| {
                 let orders = &index.settings["faceting"]["sortFacetValuesBy"];
                 let facets = query["facets"].as_array();
-                let all = facets.is_some_and(|facets| facets.contains(&json!("*")));
+                // Only older versions have one order for all.
+                let all = std::env::var_os("MEILISEARCH_BIN").is_none()
+                    && facets.is_some_and(|facets| facets.contains(&json!("*")));
                 orders[facet] == "count" && !all || orders["*"] == "count"
             },
         };

@@ -38,9 +38,8 @@ impl Plan {
     #[must_use]
     pub fn new(query: SearchQuery, settings: SearchSettings, node_count: usize) -> Self {
         let direct = node_count == 1;
-        // Whoever asks for all facets gets all in one order.
         let mut settings = settings;
-        if query.facets().any(|facet| facet == "*") {
+        if settings.orders_all_alike && query.facets().any(|facet| facet == "*") {
             let orders = &mut settings.sort_facet_values_by;
             orders.retain(|facet, _| facet == "*");
         }

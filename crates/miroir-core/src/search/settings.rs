@@ -34,6 +34,9 @@ pub struct SearchSettings {
     /// Whether the nodes' engine also limits totals to `max_total_hits`. Meilisearch did
     /// until searches became federated ones, and 1.50 does not.
     pub caps_totals: bool,
+    /// Whether the nodes' engine, asked for all facets at once, lists all in the order of `*`.
+    /// Meilisearch did, and 1.50 keeps the order of each.
+    pub orders_all_alike: bool,
     /// `faceting.maxValuesPerFacet`.
     pub max_values_per_facet: usize,
     /// `faceting.sortFacetValuesBy`; `*` stands for the facets that are not named.
@@ -57,6 +60,7 @@ impl Default for SearchSettings {
         Self {
             max_total_hits: 1000,
             caps_totals: true,
+            orders_all_alike: true,
             max_values_per_facet: 100,
             sort_facet_values_by: BTreeMap::new(),
             distinct: None,
@@ -86,6 +90,7 @@ impl SearchSettings {
         Self {
             max_total_hits: max_total_hits.unwrap_or(default.max_total_hits),
             caps_totals: default.caps_totals,
+            orders_all_alike: default.orders_all_alike,
             max_values_per_facet: max_values
                 .and_then(|max| usize::try_from(max).ok())
                 .unwrap_or(default.max_values_per_facet),

@@ -29,6 +29,7 @@ impl Reads {
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
+        settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
         settings.primary_key = begun.scope.route.primary_key.clone();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
