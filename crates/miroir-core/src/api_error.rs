@@ -69,9 +69,12 @@ codes! {
     ApiKeyAlreadyExists = "api_key_already_exists", 409, InvalidRequest;
     ApiKeyNotFound = "api_key_not_found", 404, InvalidRequest;
     BadRequest = "bad_request", 400, InvalidRequest;
+    BatchNotFound = "batch_not_found", 404, InvalidRequest;
     DocumentNotFound = "document_not_found", 404, InvalidRequest;
     FacetSearchDisabled = "facet_search_disabled", 400, InvalidRequest;
     FeatureNotEnabled = "feature_not_enabled", 400, InvalidRequest;
+    ImmutableIndexCreatedAt = "immutable_index_created_at", 400, InvalidRequest;
+    ImmutableIndexUpdatedAt = "immutable_index_updated_at", 400, InvalidRequest;
     ImmutableApiKeyActions = "immutable_api_key_actions", 400, InvalidRequest;
     ImmutableApiKeyCreatedAt = "immutable_api_key_created_at", 400, InvalidRequest;
     ImmutableApiKeyExpiresAt = "immutable_api_key_expires_at", 400, InvalidRequest;
@@ -89,6 +92,7 @@ codes! {
     IndexScopedApiKeyWithGlobalAction = "index_scoped_api_key_with_global_action", 400, InvalidRequest;
     Internal = "internal", 500, Internal;
     InvalidApiKey = "invalid_api_key", 403, Auth;
+    InvalidBatchUids = "invalid_batch_uids", 400, InvalidRequest;
     InvalidApiKeyActions = "invalid_api_key_actions", 400, InvalidRequest;
     InvalidApiKeyDescription = "invalid_api_key_description", 400, InvalidRequest;
     InvalidApiKeyExpiresAt = "invalid_api_key_expires_at", 400, InvalidRequest;
@@ -177,6 +181,8 @@ codes! {
     InvalidSettingsFacetSearch = "invalid_settings_facet_search", 400, InvalidRequest;
     InvalidSettingsFaceting = "invalid_settings_faceting", 400, InvalidRequest;
     InvalidSettingsFilterableAttributes = "invalid_settings_filterable_attributes", 400, InvalidRequest;
+    InvalidSettingsForeignKeys = "invalid_settings_foreign_keys", 400, InvalidRequest;
+    InvalidSettingsIndexChat = "invalid_settings_index_chat", 400, InvalidRequest;
     InvalidSettingsLocalizedAttributes = "invalid_settings_localized_attributes", 400, InvalidRequest;
     InvalidSettingsNonSeparatorTokens = "invalid_settings_non_separator_tokens", 400, InvalidRequest;
     InvalidSettingsPagination = "invalid_settings_pagination", 400, InvalidRequest;
@@ -234,6 +240,7 @@ codes! {
     MissingMasterKey = "missing_master_key", 401, Auth;
     MissingPayload = "missing_payload", 400, InvalidRequest;
     MissingSearchHybrid = "missing_search_hybrid", 400, InvalidRequest;
+    MissingTaskFilters = "missing_task_filters", 400, InvalidRequest;
     NotFound = "not_found", 404, InvalidRequest;
     NotFoundSimilarId = "not_found_similar_id", 400, InvalidRequest;
     PayloadTooLarge = "payload_too_large", 413, InvalidRequest;

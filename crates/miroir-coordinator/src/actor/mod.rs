@@ -1,5 +1,6 @@
 //! What the leading coordinator does by itself. The table of all actors is in [`crate::supervise`].
 
+pub mod broadcast;
 pub mod leadership;
 mod lost;
 pub mod planner;

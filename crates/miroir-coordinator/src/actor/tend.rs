@@ -97,9 +97,9 @@ async fn tend_due<C: Cluster>(
     ctx: &Context<C>,
     tended: &mut BTreeMap<NodeId, Tended>,
 ) -> anyhow::Result<()> {
-    let (registry, nodes) = ctx.read(|state| {
+    let (version, nodes) = ctx.read(|state| {
         let nodes: Vec<NodeId> = state.nodes.keys().copied().collect();
-        (Arc::clone(&state.registry), nodes)
+        (state.registry.version, nodes)
     });
     let health = ctx.health.snapshot();
     let missed = |node: &NodeId| {
@@ -112,16 +112,17 @@ async fn tend_due<C: Cluster>(
     let now = Instant::now();
     let is_due = |node: &NodeId| {
         let known = tended.get(node);
-        !missed(node) && known.is_none_or(|known| known.is_due(registry.version, now))
+        !missed(node) && known.is_none_or(|known| known.is_due(version, now))
     };
     let due: Vec<NodeId> = nodes.into_iter().filter(is_due).collect();
-    if due.is_empty() || registry.version == 0 {
+    if due.is_empty() || version == 0 {
         return Ok(());
     }
     // One that was cut off and does not know it must not undo what its successor did.
     if ctx.cluster.confirm_leadership().await.is_err() {
         return Ok(());
     }
+    let registry = ctx.read(|state| Arc::clone(&state.registry));
     let done = join_all(due.iter().map(|node| tend(ctx, *node, &registry))).await;
     for (node, result) in due.into_iter().zip(done) {
         let before = tended

@@ -5,6 +5,7 @@
 //! comes back. They decide nothing about nodes or shards.
 
 mod auth;
+mod batches;
 mod body;
 mod document_query;
 mod documents;
@@ -19,6 +20,7 @@ mod multi_search;
 mod params;
 mod path;
 mod reads;
+mod refusals;
 mod registry;
 mod render;
 pub mod routes;
@@ -26,8 +28,11 @@ mod service;
 mod settings;
 mod similar;
 mod stats;
+mod sub_settings;
+mod task_query;
 mod tasks;
 mod unsupported;
+mod upkeep;
 mod view;
 mod webhooks;
 

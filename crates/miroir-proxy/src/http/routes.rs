@@ -9,8 +9,9 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use miroir_core::registry::Action;
 
 use super::{
-    Server, documents, facet_search, features, fields, indexes, keys, metrics, multi_search, reads,
-    render, service, settings, similar, stats, tasks, unsupported, webhooks,
+    Server, batches, documents, facet_search, features, fields, indexes, keys, metrics,
+    multi_search, reads, render, service, settings, similar, stats, sub_settings, tasks,
+    unsupported, upkeep, webhooks,
 };
 
 /// What becomes of a request.
@@ -161,6 +162,18 @@ routes! {
     GET    "/webhooks/{uuid}"                       Proxy        WebhooksGet     webhooks::get;
     PATCH  "/webhooks/{uuid}"                       Coordinators WebhooksUpdate  webhooks::update;
     DELETE "/webhooks/{uuid}"                       Coordinators WebhooksDelete  webhooks::delete;
+    GET    "/indexes/{uid}/settings/{setting}"      OneCopy      SettingsGet     sub_settings::get;
+    PUT    "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::update;
+    PATCH  "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::update;
+    DELETE "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::reset;
+    POST   "/indexes/{uid}/compact"                 Coordinators IndexesCompact  upkeep::compact;
+    POST   "/tasks/cancel"                          Coordinators TasksCancel     tasks::cancel;
+    DELETE "/tasks"                                 Coordinators TasksDelete     tasks::delete;
+    GET    "/batches"                               Coordinators TasksGet        batches::list;
+    GET    "/batches/{uid}"                         Coordinators TasksGet        batches::get;
+    POST   "/dumps"                                 Coordinators DumpsCreate     upkeep::dump;
+    POST   "/snapshots"                             Coordinators SnapshotsCreate upkeep::snapshot;
+    GET    "/_miroir/tasks/{uid}"                   Coordinators TasksGet        tasks::detail;
     GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 

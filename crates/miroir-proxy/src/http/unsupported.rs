@@ -6,26 +6,15 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use miroir_core::api_error::{ApiError, Code};
 
-use super::{Server, routes};
+use super::{Server, refusals, routes};
 use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/swap-indexes"),
-    ("POST", "/indexes/{uid}/compact"),
     ("POST", "/indexes/{uid}/documents/edit"),
-    ("GET", "/indexes/{uid}/settings/{setting}"),
-    ("PUT", "/indexes/{uid}/settings/{setting}"),
-    ("PATCH", "/indexes/{uid}/settings/{setting}"),
-    ("DELETE", "/indexes/{uid}/settings/{setting}"),
-    ("DELETE", "/tasks"),
-    ("POST", "/tasks/cancel"),
     ("POST", "/tasks/compact"),
     ("GET", "/tasks/{uid}/documents"),
-    ("GET", "/batches"),
-    ("GET", "/batches/{uid}"),
-    ("POST", "/dumps"),
-    ("POST", "/snapshots"),
     ("POST", "/export"),
     ("GET", "/network"),
     ("PATCH", "/network"),
@@ -61,34 +50,11 @@ pub fn handler(method: &str) -> MethodRouter<Server> {
 
 async fn not_supported(method: Method, path: MatchedPath) -> HttpError {
     let route = format!("{method} {}", path.as_str());
-    let why = REASONS
-        .iter()
-        .find(|(beginning, _)| path.as_str().starts_with(beginning))
-        .map_or("", |(_, why)| why);
-    ApiError::new(
-        Code::FeatureNotEnabled,
-        format!(
-            "`{route}` is not supported by this Miroir cluster{why}. The routes that are supported are listed in Miroir's docs/api.md."
-        ),
-    )
-    .into()
+    let more = refusals::reason(path.as_str())
+        .unwrap_or("The routes that are supported are listed in Miroir's docs/api.md.");
+    let message = format!("`{route}` is not supported by this Miroir cluster. {more}");
+    ApiError::new(Code::FeatureNotEnabled, message).into()
 }
-
-/// Why routes mean nothing behind a cluster, by how their paths begin.
-const REASONS: &[(&str, &str)] = &[
-    (
-        "/network",
-        ": the network of Meilisearch is of nodes that know each other, and here the cluster takes its place",
-    ),
-    (
-        "/dynamic-search-rules",
-        ": a rule pins documents to places in one node's answer, not in the cluster's",
-    ),
-    (
-        "/chats",
-        ": a chat searches the one node that it runs on, not the cluster",
-    ),
-];
 
 /// Answers a method that the path does not have.
 pub async fn wrong_method(method: Method, uri: Uri, path: MatchedPath) -> impl IntoResponse {
