@@ -300,6 +300,7 @@ mod tests {
             ("hybridSemanticRatio", "0.25"),
             ("vector", "1,2.5"),
             ("useNetwork", "true"),
+            ("showPerformanceDetails", "true"),
         ]);
         let from_post = post(json!({
             "q": "a cat", "page": 2, "hitsPerPage": 5, "attributesToRetrieve": ["id", "title"],
