@@ -38,12 +38,18 @@ pub struct Difference {
     pub what: What,
     /// What the cluster says, and what one node says.
     pub detail: String,
+    /// By how much of the right number a number is wrong.
+    pub off: Option<f64>,
 }
 
 fn difference(what: What, got: &Value, expected: &Value) -> Difference {
     let short = |value: &Value| value.to_string().chars().take(700).collect::<String>();
     let detail = format!("cluster {}\n      one node {}", short(got), short(expected));
-    Difference { what, detail }
+    let off = got
+        .as_f64()
+        .zip(expected.as_f64())
+        .map(|(got, expected)| (got - expected).abs() / expected.max(1.0));
+    Difference { what, detail, off }
 }
 
 /// The one node, with what it takes to tell ties from order.

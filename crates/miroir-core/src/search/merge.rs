@@ -358,3 +358,5 @@ fn to_json(value: &impl serde::Serialize) -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unseen_tests;

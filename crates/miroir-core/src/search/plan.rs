@@ -241,7 +241,7 @@ mod tests {
             (
                 json!({"page": 3}),
                 small,
-                json!({"page": 1, "hitsPerPage": 30, "showRankingScoreDetails": true}),
+                json!({"page": 1, "hitsPerPage": 0, "showRankingScoreDetails": true}),
             ),
             (
                 json!({"page": 0}),
