@@ -26,6 +26,8 @@ pub enum What {
     Length,
     /// A hit in a place where none of its rank belongs.
     Order,
+    /// A hit found by words in the place of one found by meaning, or the other way round.
+    Halves,
     /// A document twice.
     Twice,
     /// A member of a hit.
@@ -135,7 +137,13 @@ impl Oracle<'_> {
             let rank = |hit: &Value| ranks.get(&hit[self.id].to_string());
             if hit[self.id] != wanted[self.id] && rank(hit) != rank(wanted) {
                 let told = |hit: &Value| json!([hit[self.id], rank(hit)]);
-                found.push(difference(What::Order, &told(hit), &told(wanted)));
+                let by_meaning =
+                    |hit: &Value| rank(hit).map(|rank| rank.get("vectorSort").is_some());
+                let what = match by_meaning(hit) == by_meaning(wanted) {
+                    true => What::Order,
+                    false => What::Halves,
+                };
+                found.push(difference(what, &told(hit), &told(wanted)));
                 break;
             }
         }

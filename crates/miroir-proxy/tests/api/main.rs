@@ -9,3 +9,4 @@ mod listed;
 mod search;
 mod statistics;
 mod support;
+mod unseen;
