@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::compare::{Difference, Oracle, What};
 use super::corpus::{self, Index};
 use super::dice::Dice;
-use super::known::excused;
+use super::known::{RARE, excused};
 use super::queries;
 use super::server::Server;
 
@@ -291,6 +291,11 @@ impl Tally {
         );
         for (excuse, known) in &self.excused {
             println!("  {:>5}  {excuse}{}", known.queries, known.how_far());
+        }
+        for (excuse, percent) in RARE {
+            let found = self.excused.get(excuse).map_or(0, |known| known.queries);
+            let most = self.asked * percent / 100;
+            ensure!(found <= most, "{excuse}: {found} of {} queries", self.asked);
         }
         let told = self
             .differences
