@@ -39,6 +39,11 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     if query["matchingStrategy"] == "frequency" {
         return Some("matchingStrategy: frequency");
     }
+    // One hit in another place moves those after it, which a later page shows.
+    let moved = matches!(what, What::Order) && query.get("hybrid").is_some();
+    if moved && query["q"].as_str().is_some_and(|q| !q.trim().is_empty()) {
+        return Some(HALVES);
+    }
     let scored = matches!(what, What::Length | What::Order);
     if scored && query.get("rankingScoreThreshold").is_some() {
         return Some("hits at the edge of rankingScoreThreshold");
