@@ -311,7 +311,7 @@ async fn keys_and_routes(trial: &Trial) -> anyhow::Result<()> {
     let unsupported = refused(
         trial,
         Method::POST,
-        "/multi-search",
+        "/network/control",
         Some(("application/json", "{}".to_owned())),
         400,
     );
@@ -319,7 +319,7 @@ async fn keys_and_routes(trial: &Trial) -> anyhow::Result<()> {
     ensure!(
         error["message"]
             .as_str()
-            .is_some_and(|m| m.contains("/multi-search")),
+            .is_some_and(|m| m.contains("/network/control")),
         "{error}"
     );
     refused(trial, Method::GET, "/no-such-route", None, 404).await?;

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Context, planner, purge, scrub, tasks, tend, wiped};
+use crate::actor::{Context, broadcast, planner, purge, scrub, tasks, tend, webhooks, wiped};
 use crate::{migration, nodes, session};
 
 /// What an actor's run ends with.
@@ -55,8 +55,16 @@ pub const LEADER_ACTORS: &[Actor] = &[
         run: |ctx, cancel| Box::pin(purge::run(ctx, cancel)),
     },
     Actor {
+        name: "broadcast",
+        run: |ctx, cancel| Box::pin(broadcast::run(ctx, cancel)),
+    },
+    Actor {
         name: "tend",
         run: |ctx, cancel| Box::pin(tend::run(ctx, cancel)),
+    },
+    Actor {
+        name: "webhooks",
+        run: |ctx, cancel| Box::pin(webhooks::run(ctx, cancel)),
     },
     Actor {
         name: "wiped nodes",

@@ -9,6 +9,7 @@ pub mod registry;
 pub mod routing;
 
 pub mod api_error;
+pub mod body;
 pub mod document;
 pub mod hidden_field;
 mod raw_json;

@@ -27,6 +27,7 @@ mod raw;
 mod secret;
 mod tasks;
 mod transport;
+mod upkeep;
 mod version;
 
 pub use client::NodeClient;

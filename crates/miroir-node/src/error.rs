@@ -60,6 +60,7 @@ codes! {
     BadRequest = "bad_request", "invalid_request", BAD_REQUEST;
     DatabaseSizeLimitReached = "database_size_limit_reached", "internal", INTERNAL_SERVER_ERROR;
     DocumentNotFound = "document_not_found", "invalid_request", NOT_FOUND;
+    FacetSearchDisabled = "facet_search_disabled", "invalid_request", BAD_REQUEST;
     FeatureNotEnabled = "feature_not_enabled", "invalid_request", BAD_REQUEST;
     ImmutableApiKeyActions = "immutable_api_key_actions", "invalid_request", BAD_REQUEST;
     ImmutableApiKeyCreatedAt = "immutable_api_key_created_at", "invalid_request", BAD_REQUEST;
@@ -178,6 +179,7 @@ codes! {
     MissingContentType = "missing_content_type", "invalid_request", UNSUPPORTED_MEDIA_TYPE;
     MissingDocumentFilter = "missing_document_filter", "invalid_request", BAD_REQUEST;
     MissingDocumentId = "missing_document_id", "invalid_request", BAD_REQUEST;
+    MissingFacetSearchFacetName = "missing_facet_search_facet_name", "invalid_request", BAD_REQUEST;
     MissingIndexUid = "missing_index_uid", "invalid_request", BAD_REQUEST;
     MissingMasterKey = "missing_master_key", "auth", UNAUTHORIZED;
     MissingPayload = "missing_payload", "invalid_request", BAD_REQUEST;

@@ -114,6 +114,45 @@ impl HttpError {
         }
     }
 
+    /// The error of one search of several. An unknown index is not part of the path then, so that
+    /// 404 becomes 400.
+    #[must_use]
+    pub fn inside_query(mut self, position: usize) -> Self {
+        self.message = format!("Inside `.queries[{position}]`: {}", self.message);
+        self.not_of_the_path()
+    }
+
+    /// The error of an index that a merged search only names among its facets.
+    #[must_use]
+    pub fn inside_unused_facets(mut self, index: &str) -> Self {
+        self.message = format!(
+            "Inside `.federation.facetsByIndex.{index}`: {}\n - Note: index `{index}` is not used in queries",
+            self.message
+        );
+        self.not_of_the_path()
+    }
+
+    fn not_of_the_path(mut self) -> Self {
+        if self.code == Code::IndexNotFound.name() {
+            self.status = StatusCode::BAD_REQUEST;
+        }
+        self
+    }
+
+    /// A node's error about one of the queries that it was asked, told with the client's positions:
+    /// `positions` are those of the node's queries.
+    #[must_use]
+    pub fn at_queries(mut self, positions: &[usize]) -> Self {
+        const MARK: &str = "Inside `.queries[";
+        if let Some(rest) = self.message.strip_prefix(MARK)
+            && let Some((local, rest)) = rest.split_once(']')
+            && let Some(position) = local.parse().ok().and_then(|at: usize| positions.get(at))
+        {
+            self.message = format!("{MARK}{position}]{rest}");
+        }
+        self
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {

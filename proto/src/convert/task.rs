@@ -1,7 +1,8 @@
 //! Tasks and writes.
 
-use miroir_core::cluster::{NewTask, Task, TaskKind, TaskPart, TaskStatus, Write};
+use miroir_core::cluster::{NewTask, Task, TaskKind, TaskPart, TaskQuery, TaskStatus, Write};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ShardId, TaskUid};
+use miroir_core::registry::IndexPattern;
 
 use super::ConvertError;
 use crate::v1;
@@ -102,6 +103,75 @@ impl TryFrom<v1::IndexRef> for (IndexUid, Incarnation) {
     fn try_from(index: v1::IndexRef) -> Result<Self, ConvertError> {
         let uid = IndexUid::parse(&index.uid).map_err(|_| ConvertError::new("IndexRef", "uid"))?;
         Ok((uid, Incarnation(index.incarnation)))
+    }
+}
+
+impl From<&TaskQuery> for v1::ListTasksRequest {
+    fn from(query: &TaskQuery) -> Self {
+        let statuses = query.statuses.iter().map(|status| status.as_str());
+        let kinds = query.kinds.iter().map(|kind| kind.as_str());
+        Self {
+            uids: query.uids.iter().map(|uid| uid.0).collect(),
+            index_uids: query.index_uids.iter().map(ToString::to_string).collect(),
+            index_patterns: query
+                .index_patterns
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            statuses: statuses.map(str::to_owned).collect(),
+            kinds: kinds.map(str::to_owned).collect(),
+            from: None,
+            limit: None,
+            reverse: false,
+            after_enqueued_at_ms: query.after_enqueued_at_ms,
+            before_enqueued_at_ms: query.before_enqueued_at_ms,
+            after_started_at_ms: query.after_started_at_ms,
+            before_started_at_ms: query.before_started_at_ms,
+            after_finished_at_ms: query.after_finished_at_ms,
+            before_finished_at_ms: query.before_finished_at_ms,
+            begun: query.begun,
+            nothing: query.nothing,
+        }
+    }
+}
+
+impl TryFrom<&v1::ListTasksRequest> for TaskQuery {
+    type Error = ConvertError;
+
+    fn try_from(request: &v1::ListTasksRequest) -> Result<Self, ConvertError> {
+        let wrong = |field| ConvertError::new("ListTasksRequest", field);
+        let index = |uid: &String| IndexUid::parse(uid).map_err(|_| wrong("index_uids"));
+        let pattern =
+            |text: &String| IndexPattern::parse(text).map_err(|_| wrong("index_patterns"));
+        let status = |name: &String| TaskStatus::parse(name).ok_or_else(|| wrong("statuses"));
+        let kind = |name: &String| TaskKind::parse(name).ok_or_else(|| wrong("kinds"));
+        Ok(Self {
+            nothing: request.nothing,
+            begun: request.begun,
+            uids: request.uids.iter().copied().map(TaskUid).collect(),
+            index_uids: request
+                .index_uids
+                .iter()
+                .map(index)
+                .collect::<Result<_, _>>()?,
+            index_patterns: request
+                .index_patterns
+                .iter()
+                .map(pattern)
+                .collect::<Result<_, _>>()?,
+            statuses: request
+                .statuses
+                .iter()
+                .map(status)
+                .collect::<Result<_, _>>()?,
+            kinds: request.kinds.iter().map(kind).collect::<Result<_, _>>()?,
+            after_enqueued_at_ms: request.after_enqueued_at_ms,
+            before_enqueued_at_ms: request.before_enqueued_at_ms,
+            after_started_at_ms: request.after_started_at_ms,
+            before_started_at_ms: request.before_started_at_ms,
+            after_finished_at_ms: request.after_finished_at_ms,
+            before_finished_at_ms: request.before_finished_at_ms,
+        })
     }
 }
 

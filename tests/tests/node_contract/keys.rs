@@ -1,4 +1,4 @@
-//! Clients' own keys, which the proxy sends on with their reads.
+//! API keys, which the leader makes the same on every node.
 
 use super::pattern::{ANY, EXACTLY, TIME};
 use super::script::{Step, check, delete, get, index, post};

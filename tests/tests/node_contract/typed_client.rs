@@ -167,3 +167,35 @@ async fn the_queue_is_followed() {
         assert_eq!(client.tasks(&query).await.expect("page").total, 0);
     }
 }
+
+#[tokio::test]
+async fn keys_are_made_renamed_and_deleted() {
+    for target in each_target().await {
+        let client = target.client(false);
+        for own in client.keys().await.expect("keys") {
+            client.delete_key(&own.uid).await.expect("deleted");
+        }
+        let uid = "01234567-89ab-4cde-8f01-23456789abcd";
+        let key = json!({
+            "uid": uid, "name": "n", "description": null, "actions": ["search", "documents.*"],
+            "indexes": ["a*"], "expiresAt": "2099-01-01T00:00:00Z",
+        });
+        client.create_key(&key).await.expect("made");
+        let again = client.create_key(&key).await.expect_err("made twice");
+        assert_eq!(again.code(), Some("api_key_already_exists"));
+        let patch = json!({ "name": null, "description": "d" });
+        client.patch_key(uid, &patch).await.expect("renamed");
+        let keys = client.keys().await.expect("keys");
+        let [key] = keys.as_slice() else {
+            panic!("not one key: {keys:?}");
+        };
+        assert_eq!((key.uid.as_str(), &key.name), (uid, &None));
+        assert_eq!(key.description.as_deref(), Some("d"));
+        assert_eq!(key.actions, ["search", "documents.*"]);
+        assert_eq!(key.indexes, ["a*"]);
+        let expires_at = key.expires_at.as_deref();
+        assert!(expires_at.is_some_and(|at| at.starts_with("2099-01-01T00:00:00")));
+        client.delete_key(uid).await.expect("deleted");
+        assert_eq!(client.keys().await.expect("keys"), []);
+    }
+}

@@ -1,5 +1,6 @@
 //! What the leading coordinator does by itself. The table of all actors is in [`crate::supervise`].
 
+pub mod broadcast;
 pub mod leadership;
 mod lost;
 pub mod planner;
@@ -7,6 +8,7 @@ pub mod purge;
 pub mod scrub;
 pub mod tasks;
 pub mod tend;
+pub mod webhooks;
 pub mod wiped;
 
 mod context;

@@ -26,7 +26,6 @@ use uuid::Uuid;
 use super::Context;
 use crate::cluster::Cluster;
 use crate::migration::Nodes;
-use crate::nodes::Reachability;
 
 /// How long one call to a node may take.
 const CALL: Duration = Duration::from_secs(5);
@@ -98,26 +97,32 @@ async fn tend_due<C: Cluster>(
     ctx: &Context<C>,
     tended: &mut BTreeMap<NodeId, Tended>,
 ) -> anyhow::Result<()> {
-    let (registry, nodes) = ctx.read(|state| {
+    let (version, nodes) = ctx.read(|state| {
         let nodes: Vec<NodeId> = state.nodes.keys().copied().collect();
-        (Arc::clone(&state.registry), nodes)
+        (state.registry.version, nodes)
     });
-    let is_down = |node: NodeId| ctx.health.reachability(node) == Reachability::Down;
-    // A node that was down may come back without what it was given.
-    tended.retain(|node, _| nodes.contains(node) && !is_down(*node));
+    let health = ctx.health.snapshot();
+    let missed = |node: &NodeId| {
+        health
+            .get(node)
+            .is_some_and(|seen| !seen.last_error.is_empty())
+    };
+    // A node that was out of reach may come back without what it was given.
+    tended.retain(|node, _| nodes.contains(node) && !missed(node));
     let now = Instant::now();
     let is_due = |node: &NodeId| {
         let known = tended.get(node);
-        !is_down(*node) && known.is_none_or(|known| known.is_due(registry.version, now))
+        !missed(node) && known.is_none_or(|known| known.is_due(version, now))
     };
     let due: Vec<NodeId> = nodes.into_iter().filter(is_due).collect();
-    if due.is_empty() || registry.version == 0 {
+    if due.is_empty() || version == 0 {
         return Ok(());
     }
     // One that was cut off and does not know it must not undo what its successor did.
     if ctx.cluster.confirm_leadership().await.is_err() {
         return Ok(());
     }
+    let registry = ctx.read(|state| Arc::clone(&state.registry));
     let done = join_all(due.iter().map(|node| tend(ctx, *node, &registry))).await;
     for (node, result) in due.into_iter().zip(done) {
         let before = tended

@@ -5,8 +5,8 @@ mod list;
 
 use miroir_core::cluster::{Command, Outcome, Task};
 use miroir_core::id::TaskUid;
-use miroir_proto::v1;
 use miroir_proto::v1::catalog_server::Catalog;
+use miroir_proto::{ConvertError, v1};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
@@ -220,6 +220,35 @@ impl Catalog for CatalogService {
             .await
     }
 
+    async fn cancel_tasks(
+        &self,
+        request: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_task(&id, &convert::cancel_tasks(request)?)
+            .await
+    }
+
+    async fn delete_tasks(
+        &self,
+        request: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_task(&id, &convert::delete_tasks(request)?)
+            .await
+    }
+
+    async fn broadcast(
+        &self,
+        request: Request<v1::RegisterTaskRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_task(&id, &convert::broadcast(request)?).await
+    }
+
     async fn get_task(
         &self,
         request: Request<v1::GetTaskRequest>,
@@ -238,13 +267,14 @@ impl Catalog for CatalogService {
         let request = request.into_inner();
         let freshness = self.fresh().await?;
         let page = self.ctx.read(|state| {
-            let page = list::page(&state.tasks, &request);
-            v1::ListTasksReply {
+            let page = list::page(&state.tasks, &request)?;
+            Ok(v1::ListTasksReply {
                 results: page.tasks.into_iter().map(view).collect(),
                 total: page.total,
                 next: page.next.map(|uid| uid.0),
-            }
+            })
         });
+        let page = page.map_err(|error: ConvertError| status::of_convert(&error))?;
         Ok(answer(page, freshness))
     }
 

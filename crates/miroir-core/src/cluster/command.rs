@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Policy, TaskKind, TaskPart, TaskStatus};
+use super::{Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
@@ -340,6 +340,19 @@ pub enum Command {
         /// The client's task that is about this version, if any.
         task: Option<TaskUid>,
     },
+    /// Reports that a node refuses an index's newest settings: they are gone back on.
+    RefuseSettings {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The proxy that sent them.
+        proxy: ProxyId,
+        /// The version that was refused.
+        version: u64,
+        /// Meilisearch's error object.
+        error: Value,
+    },
     /// Deletes an index.
     DeleteIndex {
         /// The index.
@@ -384,6 +397,37 @@ pub enum Command {
         uid: Option<IndexUid>,
         /// The task.
         task: NewTask,
+    },
+    /// Calls off the tasks that match and that are certainly nowhere yet. What nodes have been given is carried out
+    /// (docs/adr/0011).
+    CancelTasks {
+        /// Which tasks.
+        query: TaskQuery,
+        /// The client's own words for them.
+        original_filter: String,
+    },
+    /// Forgets the finished tasks that match.
+    DeleteTasks {
+        /// Which tasks.
+        query: TaskQuery,
+        /// The client's own words for them.
+        original_filter: String,
+    },
+    /// Registers a task that every node, or every node of an index, carries out by itself.
+    Broadcast {
+        /// The index; `None` asks every node.
+        uid: Option<IndexUid>,
+        /// The task.
+        task: NewTask,
+    },
+    /// Reports that a node was asked for its share of such a task.
+    BroadcastSent {
+        /// The task.
+        task: TaskUid,
+        /// The node.
+        node: NodeId,
+        /// The node's task, or the error object that it refused with.
+        answer: Result<u32, Value>,
     },
     /// Reports what became of tasks.
     UpdateTasks {

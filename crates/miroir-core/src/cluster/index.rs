@@ -101,6 +101,20 @@ pub struct Settings {
     pub version: u64,
     /// What was ever set, and not reset since.
     pub desired: Value,
+    /// Changes that no node's success has proven yet, oldest first: what to go back to when nodes refuse them.
+    #[serde(default)]
+    pub unproven: Vec<UnprovenSettings>,
+}
+
+/// A change of settings that may still turn out to be one that nodes do not take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnprovenSettings {
+    /// The client's task.
+    pub task: TaskUid,
+    /// What was desired before it.
+    pub before: Value,
+    /// Whether its task has failed. It is gone back on when every later one has failed, too: these contain it.
+    pub failed: bool,
 }
 
 /// What is known of the index on one node.

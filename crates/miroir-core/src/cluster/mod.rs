@@ -10,6 +10,7 @@ mod index;
 mod outcome;
 mod policy;
 mod task;
+mod task_query;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +22,14 @@ pub use command::{
     AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
     TaskUpdate, Write,
 };
-pub use index::{DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement};
+pub use index::{
+    DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
+    UnprovenSettings,
+};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
-pub use task::{Task, TaskKind, TaskPart, TaskRegistry, TaskStatus};
+pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
+pub use task_query::TaskQuery;
 pub use topology::{
     Admission, Group, GroupState, Hold, Node, Operation, OperationKind, OperationState, Proxy,
 };
@@ -60,6 +65,12 @@ pub struct ClusterState {
     pub migrations: BTreeMap<MigrationId, migration::Record>,
     /// Client-visible tasks.
     pub tasks: TaskRegistry,
+    /// Tasks that some nodes have still to be asked for.
+    #[serde(default)]
+    pub broadcasts: Vec<Broadcast>,
+    /// Deletions of tasks that wait for some of them to end.
+    #[serde(default)]
+    pub deletions: Vec<TaskDeletion>,
     /// API keys and other small things. Shared with the tables that are made of it.
     #[serde(default)]
     pub registry: Arc<Registry>,
@@ -114,6 +125,8 @@ impl ClusterState {
             operations: self.operations.clone(),
             migrations: self.migrations.clone(),
             tasks: TaskRegistry::default(),
+            broadcasts: self.broadcasts.clone(),
+            deletions: self.deletions.clone(),
             registry: Arc::clone(&self.registry),
             next: self.next.clone(),
         }

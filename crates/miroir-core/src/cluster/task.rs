@@ -23,9 +23,34 @@ pub enum TaskKind {
     IndexUpdate,
     /// Deletes an index.
     IndexDeletion,
+    /// Gives back disk space that an index does not use.
+    IndexCompaction,
+    /// Calls tasks off.
+    TaskCancelation,
+    /// Forgets finished tasks.
+    TaskDeletion,
+    /// Has every node write a dump.
+    DumpCreation,
+    /// Has every node write a snapshot.
+    SnapshotCreation,
 }
 
 impl TaskKind {
+    /// Every kind, in Meilisearch's order.
+    pub const ALL: [Self; 11] = [
+        Self::DocumentAdditionOrUpdate,
+        Self::DocumentDeletion,
+        Self::SettingsUpdate,
+        Self::IndexCreation,
+        Self::IndexDeletion,
+        Self::IndexUpdate,
+        Self::TaskCancelation,
+        Self::TaskDeletion,
+        Self::DumpCreation,
+        Self::SnapshotCreation,
+        Self::IndexCompaction,
+    ];
+
     /// The name clients see.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -36,22 +61,18 @@ impl TaskKind {
             Self::IndexCreation => "indexCreation",
             Self::IndexUpdate => "indexUpdate",
             Self::IndexDeletion => "indexDeletion",
+            Self::IndexCompaction => "indexCompaction",
+            Self::TaskCancelation => "taskCancelation",
+            Self::TaskDeletion => "taskDeletion",
+            Self::DumpCreation => "dumpCreation",
+            Self::SnapshotCreation => "snapshotCreation",
         }
     }
 
     /// The kind of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [
-            Self::DocumentAdditionOrUpdate,
-            Self::DocumentDeletion,
-            Self::SettingsUpdate,
-            Self::IndexCreation,
-            Self::IndexUpdate,
-            Self::IndexDeletion,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -117,6 +138,30 @@ pub struct TaskPart {
     pub node_task: u32,
     /// Whether what it counts is counted: true on exactly one copy of every shard touched.
     pub counts: bool,
+}
+
+/// A deletion of tasks that waits for some of them to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDeletion {
+    /// The task that deletes.
+    pub task: TaskUid,
+    /// The tasks that it means.
+    pub matched: BTreeSet<TaskUid>,
+    /// Those of them that were being carried out when it was asked for, and still are.
+    pub waits_for: BTreeSet<TaskUid>,
+}
+
+/// A task that every node concerned carries out by itself, as long as some have not been asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broadcast {
+    /// The task.
+    pub task: TaskUid,
+    /// What each node is asked for.
+    pub kind: TaskKind,
+    /// The index it is about.
+    pub index: Option<IndexUid>,
+    /// The nodes that have still to be asked.
+    pub waiting: BTreeSet<NodeId>,
 }
 
 /// A task.
@@ -208,6 +253,11 @@ impl TaskRegistry {
                 self.unfinished.remove(&uid);
             }
         }
+    }
+
+    /// Forgets a task, if it is final; answers whether it was.
+    pub(crate) fn forget(&mut self, uid: TaskUid) -> bool {
+        !self.unfinished.contains(&uid) && self.by_uid.remove(&uid).is_some()
     }
 
     /// Forgets the oldest finished tasks beyond `finished_max`.

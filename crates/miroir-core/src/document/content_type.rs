@@ -69,7 +69,10 @@ fn parse_delimiter(text: &str) -> Result<u8, ApiError> {
         [byte] => return Ok(*byte),
         [] => "expected a string of one character, but found an empty string".to_owned(),
         _ => match text.chars().count() {
-            1 => format!("csv delimiter must be an ascii character. Found: `{text}`"),
+            1 => {
+                let message = format!("csv delimiter must be an ascii character. Found: `{text}`");
+                return Err(ApiError::new(Code::InvalidDocumentCsvDelimiter, message));
+            }
             count => format!(
                 "expected a string of one character, but found the following string of {count} characters: `{text}`"
             ),

@@ -128,13 +128,11 @@ impl Action {
     /// editing by function, takes a key with `*`.
     #[must_use]
     pub fn grants(self, needed: Self) -> bool {
-        match self {
-            Self::All => needed != Self::AllGet,
-            Self::AllGet => needed.is_read(),
-            _ => match self.as_str().strip_suffix('*') {
-                Some(prefix) => needed != self && needed.as_str().starts_with(prefix),
-                None => needed == self,
-            },
+        match self.as_str().strip_suffix('*') {
+            Some("") => needed != Self::AllGet,
+            Some(prefix) => needed != self && needed.as_str().starts_with(prefix),
+            None if self == Self::AllGet => needed.is_read(),
+            None => needed == self,
         }
     }
 

@@ -209,7 +209,7 @@ fn shown(name: &str, raw: &str, paths: &[&str]) -> Option<String> {
 }
 
 /// The member's value without what `path` names; `None` when nothing is left.
-fn prune_member(name: &str, raw: &str, path: &str) -> Option<String> {
+pub(super) fn prune_member(name: &str, raw: &str, path: &str) -> Option<String> {
     match path.strip_prefix(name) {
         Some("") => None,
         Some(rest) => match rest.strip_prefix('.') {

@@ -65,7 +65,8 @@ pub fn merge_documents(
     ))
 }
 
-fn read_results(page: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
+/// The documents of a node's page.
+pub(super) fn read_results(page: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
     let page: &RawValue = serde_json::from_slice(page)?;
     let members = raw_json::members(page.get())?;
     let results = members.iter().find(|(name, _)| name == "results");

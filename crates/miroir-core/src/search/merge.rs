@@ -318,7 +318,7 @@ fn facets_of(answers: &[Answer<'_>]) -> (Vec<Map<String, Value>>, BTreeMap<Strin
 ///
 /// No list is assumed to be sorted by `compare`, and none is reordered: a node's ties and the
 /// places where its order is finer than what it tells stay as they are.
-fn interleave<'l, T>(
+pub(super) fn interleave<'l, T>(
     lists: &[&'l [T]],
     compare: impl Fn(&T, &T) -> Ordering,
 ) -> impl Iterator<Item = &'l T> {
@@ -338,7 +338,7 @@ fn interleave<'l, T>(
     })
 }
 
-fn push_member(out: &mut String, name: &str, value: &str) {
+pub(super) fn push_member(out: &mut String, name: &str, value: &str) {
     if !out.ends_with('{') {
         out.push(',');
     }
@@ -346,13 +346,13 @@ fn push_member(out: &mut String, name: &str, value: &str) {
     let _ = write!(out, ":{value}");
 }
 
-fn push_optional(out: &mut String, name: &str, value: Option<&str>) {
+pub(super) fn push_optional(out: &mut String, name: &str, value: Option<&str>) {
     if let Some(value) = value {
         push_member(out, name, value);
     }
 }
 
-fn to_json(value: &impl serde::Serialize) -> String {
+pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("maps with text keys always serialise")
 }
 

@@ -21,19 +21,27 @@
 mod answer;
 mod distinct;
 mod documents;
+mod documents_sort;
+mod facet_search;
 mod facet_value;
 mod facets;
+mod federated;
 mod merge;
 mod params;
 mod plan;
 mod query;
 mod rank;
 mod settings;
+mod similar;
 mod unseen;
 
 pub use answer::MergeError;
 pub use documents::{Window, merge_documents, windows};
+pub use documents_sort::DocumentSort;
+pub use facet_search::FacetSearch;
+pub use federated::{Federated, Federation, IndexAnswers, MultiQuery, MultiSearch};
 pub use merge::NodeAnswer;
 pub use plan::Plan;
 pub use query::{Pagination, SearchQuery};
 pub use settings::{FacetOrder, SearchSettings};
+pub use similar::SimilarQuery;

@@ -84,7 +84,7 @@ impl SearchQuery {
         Self::checked(body_of_parameters(parameters)?)
     }
 
-    fn checked(members: Map<String, Value>) -> Result<Self, ApiError> {
+    pub(super) fn checked(members: Map<String, Value>) -> Result<Self, ApiError> {
         let query = Self {
             members: check_body(members)?,
         };

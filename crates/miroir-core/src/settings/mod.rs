@@ -11,14 +11,19 @@
 //! - Document templates of embedders pass over the hidden field, which would otherwise change
 //!   the embeddings.
 
+mod details;
 mod merge;
 mod node;
 mod shape;
+mod sub;
 mod template;
 mod validate;
 
+pub use details::{details, details_of_reset};
 pub use merge::merge;
 pub use node::{from_node, node_max_values, patch_for_node, to_node};
+pub use sub::{SUB_SETTINGS, SubSetting, Verb};
+pub use template::from_node as client_template;
 pub use validate::validate;
 
 /// Every setting that Miroir offers, in Meilisearch's order.

@@ -44,6 +44,8 @@ pub fn patch_for_node(desired: &Value, patch: &Value) -> Value {
             ("faceting", _) => faceting_for_node(desired),
             ("embedders", Value::Object(patched)) => embedders_patch(desired, patched),
             ("filterableAttributes", _) => continue,
+            // Settings that are not offered can only be put back to the default that they have.
+            (name, _) if !FIELDS.contains(&name) => continue,
             (_, value) => value.clone(),
         };
         body.insert(name.clone(), value);

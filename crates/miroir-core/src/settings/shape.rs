@@ -25,8 +25,10 @@ pub(super) enum Shape {
     /// An attribute, or an object with patterns and features.
     FilterableRule,
     RankingRule,
-    /// An object that the node checks.
-    Object,
+    /// An object with a source; the node checks the rest.
+    Embedder,
+    /// An object of a setting that is not offered.
+    AnyObject,
     /// As the shape, or null.
     Nullable(&'static Shape),
 }
@@ -52,9 +54,32 @@ const FACETING: Shape = Shape::Fields(&[
     ),
 ]);
 
+const SOURCE: Shape = Shape::Nullable(&Shape::OneOf(&[
+    "openAi",
+    "huggingFace",
+    "ollama",
+    "userProvided",
+    "rest",
+    "composite",
+]));
+
+/// The languages that Meilisearch knows, by their ISO 639-1 and 639-3 codes.
+const LOCALES: &[&str] = &[
+    "af", "ak", "am", "ar", "az", "be", "bn", "bg", "ca", "cs", "da", "de", "el", "en", "eo", "et",
+    "fi", "fr", "gu", "he", "hi", "hr", "hu", "hy", "id", "it", "jv", "ja", "kn", "ka", "km", "ko",
+    "la", "lv", "lt", "ml", "mr", "mk", "my", "ne", "nl", "nb", "or", "pa", "fa", "pl", "pt", "ro",
+    "ru", "si", "sk", "sl", "sn", "es", "sr", "sv", "ta", "te", "tl", "th", "tk", "tr", "uk", "ur",
+    "uz", "vi", "yi", "zh", "zu", "afr", "aka", "amh", "ara", "aze", "bel", "ben", "bul", "cat",
+    "ces", "dan", "deu", "ell", "eng", "epo", "est", "fin", "fra", "guj", "heb", "hin", "hrv",
+    "hun", "hye", "ind", "ita", "jav", "jpn", "kan", "kat", "khm", "kor", "lat", "lav", "lit",
+    "mal", "mar", "mkd", "mya", "nep", "nld", "nob", "ori", "pan", "pes", "pol", "por", "ron",
+    "rus", "sin", "slk", "slv", "sna", "spa", "srp", "swe", "tam", "tel", "tgl", "tha", "tuk",
+    "tur", "ukr", "urd", "uzb", "vie", "yid", "zho", "zul", "cmn",
+];
+
 const LOCALIZED: Shape = Shape::List(&Shape::Required(&[
     ("attributePatterns", TEXTS),
-    ("locales", TEXTS),
+    ("locales", Shape::List(&Shape::OneOf(LOCALES))),
 ]));
 
 /// The shape of a setting and the code of its errors.
@@ -88,7 +113,7 @@ pub(super) fn of_setting(name: &str) -> Option<(Shape, Code)> {
             Code::InvalidSettingsPagination,
         ),
         "embedders" => (
-            Shape::Map(&Shape::Nullable(&Shape::Object)),
+            Shape::Map(&Shape::Nullable(&Shape::Embedder)),
             Code::InvalidSettingsEmbedders,
         ),
         "searchCutoffMs" => (Shape::Count, Code::InvalidSettingsSearchCutoffMs),
@@ -97,6 +122,11 @@ pub(super) fn of_setting(name: &str) -> Option<(Shape, Code)> {
         "prefixSearch" => (
             Shape::OneOf(&["indexingTime", "disabled"]),
             Code::InvalidSettingsPrefixSearch,
+        ),
+        "chat" => (Shape::AnyObject, Code::InvalidSettingsIndexChat),
+        "foreignKeys" => (
+            Shape::List(&Shape::AnyObject),
+            Code::InvalidSettingsForeignKeys,
         ),
         _ => return None,
     })
@@ -109,7 +139,7 @@ pub(super) fn check(shape: &Shape, path: &str, code: Code, value: &Value) -> Res
         (Shape::Nullable(_), Value::Null)
         | (Shape::Text, Value::String(_))
         | (Shape::Flag, Value::Bool(_))
-        | (Shape::Object, Value::Object(_)) => Ok(()),
+        | (Shape::AnyObject, Value::Object(_)) => Ok(()),
         (Shape::Nullable(inner), _) => check(inner, path, code, value),
         (Shape::Text, _) => wrong("a string"),
         (Shape::Flag, _) => wrong("a boolean"),
@@ -127,7 +157,7 @@ pub(super) fn check(shape: &Shape, path: &str, code: Code, value: &Value) -> Res
             let accepted = expected_one_of(text, accepted);
             Err(ApiError::new(
                 code,
-                format!("Unknown value `{text}` at `{path}`: {accepted}"),
+                format!("Unknown value `{text}`{}: {accepted}", at(path)),
             ))
         }
         (
@@ -147,12 +177,29 @@ pub(super) fn check(shape: &Shape, path: &str, code: Code, value: &Value) -> Res
             check_fields(fields, path, code, value, false)?;
             check_present(fields.iter().map(|(name, _)| *name), path, code, value)
         }
-        (Shape::Map(_) | Shape::Fields(_) | Shape::Required(_) | Shape::Object, _) => {
-            wrong("an object")
-        }
+        (Shape::Embedder, Value::Object(fields)) => match fields.get("source") {
+            Some(source) => check(&SOURCE, &format!("{path}.source"), code, source),
+            None => Ok(()),
+        },
+        (
+            Shape::Map(_)
+            | Shape::Fields(_)
+            | Shape::Required(_)
+            | Shape::Embedder
+            | Shape::AnyObject,
+            _,
+        ) => wrong("an object"),
         (Shape::FilterableRule, Value::Object(_)) => check_filterable(path, code, value),
         (Shape::FilterableRule, _) => check(&Shape::Text, path, code, value),
         (Shape::RankingRule, Value::String(rule)) => check_ranking_rule(path, code, rule),
+    }
+}
+
+/// Where a value stands, for a message; the whole body stands nowhere.
+fn at(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        _ => format!(" at `{path}`"),
     }
 }
 
@@ -169,7 +216,7 @@ fn check_range(shape: &Shape, path: &str, code: Code, number: u64) -> Result<(),
     };
     Err(ApiError::new(
         code,
-        format!("Invalid value at `{path}`: {problem}"),
+        format!("Invalid value{}: {problem}", at(path)),
     ))
 }
 
@@ -202,11 +249,15 @@ fn check_present<'a>(
     code: Code,
     value: &Value,
 ) -> Result<(), ApiError> {
+    let inside = match path {
+        "" => String::new(),
+        _ => format!(" inside `{path}`"),
+    };
     match names.into_iter().find(|name| value.get(name).is_none()) {
         None => Ok(()),
         Some(name) => Err(ApiError::new(
             code,
-            format!("Missing field `{name}` inside `{path}`"),
+            format!("Missing field `{name}`{inside}"),
         )),
     }
 }
@@ -243,13 +294,34 @@ fn check_ranking_rule(path: &str, code: Code, rule: &str) -> Result<(), ApiError
         None => format!(
             "`{rule}` ranking rule is invalid. Valid ranking rules are words, typo, sort, proximity, attribute, exactness and custom ranking rules."
         ),
-        Some(field) if field.starts_with("_geo") => {
-            format!("`{field}` is a reserved keyword and thus can't be used as a ranking rule")
-        }
-        Some(_) => return Ok(()),
+        Some(field) => match reserved(field) {
+            Some(problem) => problem,
+            None => return Ok(()),
+        },
     };
     Err(ApiError::new(
         code,
-        format!("Invalid value at `{path}`: {problem}"),
+        format!("Invalid value{}: {problem}", at(path)),
+    ))
+}
+
+/// Why a field cannot be ranked by, when its name is a function's.
+fn reserved(field: &str) -> Option<String> {
+    let of = |name: &str| field == name || field.starts_with(&format!("{name}("));
+    let reserved = |name: &str| {
+        format!("`{name}` is a reserved keyword and thus can't be used as a ranking rule")
+    };
+    if ["_geo", "_geoDistance", "_geojson"].contains(&field) {
+        return Some(reserved(field));
+    }
+    let uses = [
+        ("_geoPoint", "sorting"),
+        ("_geoRadius", "filtering"),
+        ("_geoBoundingBox", "filtering"),
+    ];
+    let (name, used) = uses.into_iter().find(|(name, _)| of(name))?;
+    let reserved = reserved(name);
+    Some(format!(
+        "{reserved}. `{name}` can only be used for {used} at search time"
     ))
 }

@@ -32,8 +32,9 @@ pub(super) fn to_node(template: Option<&str>) -> String {
     out
 }
 
-/// The client's template for a node's.
-pub(super) fn from_node(template: &str) -> Cow<'_, str> {
+/// The client's template for a node's: without the steps that pass over the hidden field.
+#[must_use]
+pub fn from_node(template: &str) -> Cow<'_, str> {
     if !template.contains(NAME) {
         return Cow::Borrowed(template);
     }

@@ -18,31 +18,60 @@ pub fn validate(patch: &Value) -> Result<(), ApiError> {
         .as_object()
         .ok_or_else(|| wrong_type(Code::BadRequest, "", "an object", patch))?;
     for (name, value) in members {
-        let Some((shape, code)) = shape::of_setting(name) else {
-            return Err(not_a_setting(name));
-        };
+        if shape::of_setting(name).is_none() {
+            return Err(unknown_field("", name, &known_names()));
+        }
         if !value.is_null() {
-            shape::check(&shape, &format!(".{name}"), code, value)?;
-            check_typo_sizes(name, value)?;
-            check_attributes(name, attributes_of(name, value), code)?;
-            check_tokens(name, value, code)?;
-            check_templates(name, value, code)?;
+            check_one(name, &format!(".{name}"), value)?;
         }
     }
     Ok(())
 }
 
-fn not_a_setting(name: &str) -> ApiError {
-    if ["chat", "foreignKeys"].contains(&name) {
-        return ApiError::new(
-            Code::FeatureNotEnabled,
-            format!("The setting `{name}` is not available through Miroir. Remove it."),
-        );
+/// Settings of Meilisearch that Miroir does not offer, with what Meilisearch says as long as their experimental feature
+/// is not enabled. Their default can be asked for: it is what nodes have.
+const NOT_OFFERED: [(&str, &str); 2] = [
+    (
+        "foreignKeys",
+        "setting `foreignKeys` in the index settings requires enabling the `foreign_keys` experimental feature. See https://github.com/orgs/meilisearch/discussions/873",
+    ),
+    (
+        "chat",
+        "setting `chat` in the index settings requires enabling the `chat completions` experimental feature. See https://github.com/orgs/meilisearch/discussions/835",
+    ),
+];
+
+/// Refuses a setting that Miroir does not offer.
+fn not_offered(name: &str) -> Result<(), ApiError> {
+    match NOT_OFFERED.iter().find(|(known, _)| *known == name) {
+        Some((_, message)) => Err(ApiError::new(Code::FeatureNotEnabled, *message)),
+        None => Ok(()),
     }
-    unknown_field("", name, &FIELDS)
 }
 
-fn check_typo_sizes(name: &str, value: &Value) -> Result<(), ApiError> {
+/// Every name of a setting, where Meilisearch lists them.
+fn known_names() -> Vec<&'static str> {
+    let mut names = FIELDS.to_vec();
+    names.insert(4, "foreignKeys");
+    names.push("chat");
+    names
+}
+
+/// Checks the value of one setting, which stands at `path`: `.stopWords`, or nothing when the value is
+/// the whole body.
+pub(super) fn check_one(name: &str, path: &str, value: &Value) -> Result<(), ApiError> {
+    let Some((shape, code)) = shape::of_setting(name) else {
+        return Err(unknown_field("", name, &known_names()));
+    };
+    shape::check(&shape, path, code, value)?;
+    check_typo_sizes(name, path, value)?;
+    check_attributes(name, attributes_of(name, value), code)?;
+    check_tokens(name, value, code)?;
+    check_templates(name, value, code)?;
+    not_offered(name)
+}
+
+fn check_typo_sizes(name: &str, path: &str, value: &Value) -> Result<(), ApiError> {
     let sizes = value
         .get("minWordSizeForTypos")
         .filter(|_| name == "typoTolerance");
@@ -55,7 +84,7 @@ fn check_typo_sizes(name: &str, value: &Value) -> Result<(), ApiError> {
         (Some(one), Some(two)) if one > two => Err(ApiError::new(
             Code::InvalidSettingsTypoTolerance,
             format!(
-                "Invalid value at `.typoTolerance.minWordSizeForTypos`: `minWordSizeForTypos` setting is invalid. `oneTypo` and `twoTypos` fields should be between `0` and `255`, and `twoTypos` should be greater or equals to `oneTypo` but found `oneTypo: {one}` and twoTypos: {two}`."
+                "Invalid value at `{path}.minWordSizeForTypos`: `minWordSizeForTypos` setting is invalid. `oneTypo` and `twoTypos` fields should be between `0` and `255`, and `twoTypos` should be greater or equals to `oneTypo` but found `oneTypo: {one}` and twoTypos: {two}`."
             ),
         )),
         _ => Ok(()),
@@ -159,6 +188,7 @@ mod tests {
             json!({"nonSeparatorTokens": ["#", "@"], "separatorTokens": ["⁂"], "stopWords": ["⁂"], "dictionary": ["J. R. R."]}),
             json!({"embedders": {"e": {"source": "userProvided", "dimensions": 3}, "f": null}}),
             json!({"localizedAttributes": [{"attributePatterns": ["*_ja"], "locales": ["jpn"]}]}),
+            json!({"chat": null, "foreignKeys": null}),
             json!({"synonyms": {"a": ["b"]}, "distinctAttribute": "sku", "searchCutoffMs": 5, "facetSearch": false, "prefixSearch": "disabled", "proximityPrecision": "byAttribute", "pagination": {"maxTotalHits": 1}}),
         ];
         for patch in table {
@@ -250,7 +280,7 @@ mod tests {
             (
                 json!({"chat": {}}),
                 Code::FeatureNotEnabled,
-                "The setting `chat` is not available through Miroir. Remove it.",
+                "setting `chat` in the index settings requires enabling the `chat completions` experimental feature. See https://github.com/orgs/meilisearch/discussions/835",
             ),
         ];
         for (patch, code, message) in table {

@@ -7,6 +7,8 @@ mod losses;
 mod moves;
 mod operations;
 mod refusals;
+mod settings;
 mod state;
 mod support;
+mod tasks;
 mod walk;

@@ -1,7 +1,9 @@
 //! The indexes: milli's, one LMDB environment each, and what is done with them.
 
 pub mod documents;
+pub mod facet_search;
 pub mod facets;
+pub mod federated;
 pub mod filter;
 pub mod format;
 pub mod geo;

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use milli_core::heed::RoTxn;
 use milli_core::score_details::ScoringStrategy;
 use milli_core::vector::Embedder;
 use milli_core::{
@@ -46,21 +47,9 @@ pub fn run(
 ) -> Result<Value, ApiError> {
     let started = Instant::now();
     let rtxn = index.read_txn()?;
-    let mode = mode_of(engine, uid, index, query)?;
-    let max_total_hits = index
-        .pagination_max_total_hits(&rtxn)?
-        .map_or(DEFAULT_MAX_TOTAL_HITS, |n| n as usize);
+    let max_total_hits = max_total_hits(index, &rtxn)?;
     let window = Window::of(query, max_total_hits);
-    let mut search = index.search(&rtxn);
-    search.time_budget(match index.search_cutoff(&rtxn)? {
-        Some(cutoff_ms) => TimeBudget::new(Duration::from_millis(cutoff_ms)),
-        None => TimeBudget::default(),
-    });
-    configure(&mut search, query)?;
-    search.offset(window.offset).limit(window.limit);
-    search.exhaustive_number_hits(query.is_paged());
-    let (result, semantic_hits) =
-        execute(search, mode, query).map_err(|error| ApiError::in_index(uid, error))?;
+    let (result, semantic_hits) = find(engine, uid, (index, &rtxn), query, window)?;
     let total = (result.candidates.len() as usize).min(max_total_hits);
     let SearchResult {
         matching_words,
@@ -104,11 +93,38 @@ pub fn run(
     Ok(Value::Object(body))
 }
 
+/// How many hits the index lets a search reach.
+pub(super) fn max_total_hits(index: &Index, rtxn: &RoTxn<'_>) -> Result<usize, ApiError> {
+    let configured = index.pagination_max_total_hits(rtxn)?;
+    Ok(configured.map_or(DEFAULT_MAX_TOTAL_HITS, |n| n as usize))
+}
+
+/// Searches on one snapshot of the index. The count is that of hits found by meaning, for a search
+/// that looks for it.
+pub(super) fn find(
+    engine: &Engine,
+    uid: &str,
+    (index, rtxn): (&Index, &RoTxn<'_>),
+    query: &SearchQuery,
+    window: Window,
+) -> Result<(SearchResult, Option<u32>), ApiError> {
+    let mode = mode_of(engine, uid, index, query)?;
+    let mut search = index.search(rtxn);
+    search.time_budget(match index.search_cutoff(rtxn)? {
+        Some(cutoff_ms) => TimeBudget::new(Duration::from_millis(cutoff_ms)),
+        None => TimeBudget::default(),
+    });
+    configure(&mut search, query)?;
+    search.offset(window.offset).limit(window.limit);
+    search.exhaustive_number_hits(query.is_paged());
+    execute(search, mode, query).map_err(|error| ApiError::in_index(uid, error))
+}
+
 /// The part of the results that is answered, within what the index lets a search reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Window {
-    offset: usize,
-    limit: usize,
+pub(super) struct Window {
+    pub(super) offset: usize,
+    pub(super) limit: usize,
 }
 
 impl Window {

@@ -85,7 +85,10 @@ pub const ALL: [&str; 58] = [
 pub fn includes(granted: &str, action: &str) -> bool {
     match granted {
         "*" => true,
-        "*.get" => action.ends_with(".get") && action != KEYS_GET,
+        "*.get" => {
+            let reads = action.ends_with(".get") || [SEARCH, VERSION].contains(&action);
+            reads && action != KEYS_GET
+        }
         _ => match granted.strip_suffix('*') {
             Some(family) => action.starts_with(family),
             None => granted == action,
@@ -106,6 +109,7 @@ mod tests {
             ("search", DOCUMENTS_GET, false),
             ("*.get", INDEXES_GET, true),
             ("*.get", KEYS_GET, false),
+            ("*.get", SEARCH, true),
         ] {
             assert_eq!(includes(granted, action), included, "{granted} {action}");
         }

@@ -5,8 +5,10 @@ mod auth;
 mod documents;
 mod documents_write;
 mod extract;
+mod facet_search;
 mod indexes;
 pub mod keys;
+mod multi_search;
 mod payload_format;
 mod search;
 mod search_get;
@@ -164,6 +166,7 @@ pub fn router(app: App) -> Router {
                 .delete(indexes::delete),
         )
         .route("/stats", get(stats::index))
+        .route("/facet-search", post(facet_search::post))
         .route("/search", get(search::search_get).post(search::search_post))
         .route(
             "/settings",
@@ -176,6 +179,7 @@ pub fn router(app: App) -> Router {
         .route("/health", get(stats::health))
         .route("/version", get(stats::version))
         .route("/stats", get(stats::all))
+        .route("/multi-search", post(multi_search::post))
         .route("/indexes", get(indexes::list).post(indexes::create))
         .nest("/indexes/{index_uid}", index)
         .route("/tasks", get(tasks::list))

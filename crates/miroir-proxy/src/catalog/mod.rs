@@ -190,6 +190,35 @@ impl Catalog {
             proxy: proxy.0,
             applied: applied.iter().map(one).collect(),
             task: task.map(|task| task.0),
+            refused: None,
+        };
+        let answer = self.call(message, |mut client, request| async move {
+            client.settings_enqueued(request).await
+        });
+        Ok(Epoch(answer.await?.epoch))
+    }
+
+    /// Reports that a node refuses the settings of that version as they are.
+    ///
+    /// # Errors
+    /// [`CatalogError`], among others [`Rejection::NotWriter`].
+    pub async fn settings_refused(
+        &self,
+        id: Uuid,
+        index: IndexRef<'_>,
+        proxy: ProxyId,
+        (version, error): (u64, &Value),
+    ) -> Result<Epoch, CatalogError> {
+        let message = v1::SettingsEnqueuedRequest {
+            request_id: id.to_string(),
+            index: Some(index_ref(index)),
+            proxy: proxy.0,
+            applied: Vec::new(),
+            task: None,
+            refused: Some(v1::RefusedSettings {
+                version,
+                error: error.to_string(),
+            }),
         };
         let answer = self.call(message, |mut client, request| async move {
             client.settings_enqueued(request).await

@@ -1,44 +1,23 @@
-//! Reading tasks.
+//! Reading tasks, and what is asked of them.
 
-use miroir_core::cluster::{Task, TaskKind, TaskStatus};
+use miroir_core::cluster::{NewTask, Task, TaskQuery};
 use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::registry::IndexPattern;
 use miroir_proto::{ConvertError, v1};
+use uuid::Uuid;
 
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, RegisteredTask, registered};
 
-/// Which tasks to list: Meilisearch's filters. An empty list filters nothing; times are milliseconds since
-/// the Unix epoch, bounds excluded.
+/// Which tasks to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
-    /// Only these tasks.
-    pub uids: Vec<TaskUid>,
-    /// Only tasks of these indexes.
-    pub index_uids: Vec<IndexUid>,
-    /// Only tasks of an index that one of these names.
-    pub index_patterns: Vec<IndexPattern>,
-    /// Only tasks in one of these states.
-    pub statuses: Vec<TaskStatus>,
-    /// Only tasks of these types.
-    pub kinds: Vec<TaskKind>,
+    /// The tasks that match.
+    pub query: TaskQuery,
     /// The largest uid to return; with `reverse` the smallest.
     pub from: Option<TaskUid>,
     /// The most tasks to return; 20 when absent.
     pub limit: Option<u32>,
     /// Oldest first.
     pub reverse: bool,
-    /// Enqueued after this time.
-    pub after_enqueued_at_ms: Option<u64>,
-    /// Enqueued before this time.
-    pub before_enqueued_at_ms: Option<u64>,
-    /// Started after this time.
-    pub after_started_at_ms: Option<u64>,
-    /// Started before this time.
-    pub before_started_at_ms: Option<u64>,
-    /// Finished after this time.
-    pub after_finished_at_ms: Option<u64>,
-    /// Finished before this time.
-    pub before_finished_at_ms: Option<u64>,
 }
 
 /// A page of tasks.
@@ -58,10 +37,13 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`].
     pub async fn get_task(&self, task: TaskUid) -> Result<Option<Task>, CatalogError> {
-        let uids = vec![task];
+        let query = TaskQuery {
+            uids: vec![task],
+            ..TaskQuery::default()
+        };
         let list = self
             .list_tasks(&TaskFilter {
-                uids,
+                query,
                 limit: Some(1),
                 ..TaskFilter::default()
             })
@@ -75,32 +57,10 @@ impl Catalog {
     /// [`CatalogError`].
     pub async fn list_tasks(&self, filter: &TaskFilter) -> Result<TaskList, CatalogError> {
         let message = v1::ListTasksRequest {
-            uids: filter.uids.iter().map(|uid| uid.0).collect(),
-            index_uids: filter.index_uids.iter().map(ToString::to_string).collect(),
-            index_patterns: filter
-                .index_patterns
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            statuses: filter
-                .statuses
-                .iter()
-                .map(|status| status.as_str().to_owned())
-                .collect(),
-            kinds: filter
-                .kinds
-                .iter()
-                .map(|kind| kind.as_str().to_owned())
-                .collect(),
             from: filter.from.map(|uid| uid.0),
             limit: filter.limit,
             reverse: filter.reverse,
-            after_enqueued_at_ms: filter.after_enqueued_at_ms,
-            before_enqueued_at_ms: filter.before_enqueued_at_ms,
-            after_started_at_ms: filter.after_started_at_ms,
-            before_started_at_ms: filter.before_started_at_ms,
-            after_finished_at_ms: filter.after_finished_at_ms,
-            before_finished_at_ms: filter.before_finished_at_ms,
+            ..(&filter.query).into()
         };
         let answer = self.call(message, |mut client, request| async move {
             client.list_tasks(request).await
@@ -118,5 +78,68 @@ impl Catalog {
             total: answer.total,
             next: answer.next.map(TaskUid),
         })
+    }
+
+    /// Calls off the tasks that match and are certainly nowhere yet. `original_filter` is the client's own words.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn cancel_tasks(
+        &self,
+        id: Uuid,
+        query: &TaskQuery,
+        original_filter: &str,
+    ) -> Result<RegisteredTask, CatalogError> {
+        let message = selection(id, query, original_filter);
+        let answer = self.call(message, |mut client, request| async move {
+            client.cancel_tasks(request).await
+        });
+        Ok(registered(answer.await?))
+    }
+
+    /// Forgets the finished tasks that match. `original_filter` is the client's own words.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn delete_tasks(
+        &self,
+        id: Uuid,
+        query: &TaskQuery,
+        original_filter: &str,
+    ) -> Result<RegisteredTask, CatalogError> {
+        let message = selection(id, query, original_filter);
+        let answer = self.call(message, |mut client, request| async move {
+            client.delete_tasks(request).await
+        });
+        Ok(registered(answer.await?))
+    }
+
+    /// Registers a task that every node, or every node of `index`, carries out by itself.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn broadcast(
+        &self,
+        id: Uuid,
+        index: Option<&IndexUid>,
+        task: &NewTask,
+    ) -> Result<RegisteredTask, CatalogError> {
+        let message = v1::RegisterTaskRequest {
+            request_id: id.to_string(),
+            uid: index.map(ToString::to_string),
+            task: Some(task.into()),
+        };
+        let answer = self.call(message, |mut client, request| async move {
+            client.broadcast(request).await
+        });
+        Ok(registered(answer.await?))
+    }
+}
+
+fn selection(id: Uuid, query: &TaskQuery, original_filter: &str) -> v1::SelectTasksRequest {
+    v1::SelectTasksRequest {
+        request_id: id.to_string(),
+        query: Some(query.into()),
+        original_filter: original_filter.to_owned(),
     }
 }

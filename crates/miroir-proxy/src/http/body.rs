@@ -4,11 +4,14 @@ use std::io::Read;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
+use brotli_decompressor::Decompressor;
 use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use miroir_core::api_error::{ApiError, Code};
 
 const JSON: &str = "application/json";
+/// Bytes that are unpacked at a time.
+const BROTLI_BUFFER: usize = 16 << 10;
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,7 @@ enum Packing {
     Plain,
     Gzip,
     Deflate,
+    Brotli,
 }
 
 /// Reads a whole body and unpacks it; neither the packed nor the unpacked one may be longer than
@@ -65,10 +69,11 @@ fn packing(headers: &HeaderMap) -> Result<Packing, ApiError> {
         None | Some("" | "identity") => Ok(Packing::Plain),
         Some("gzip" | "x-gzip") => Ok(Packing::Gzip),
         Some("deflate") => Ok(Packing::Deflate),
+        Some("br") => Ok(Packing::Brotli),
         Some(other) => Err(ApiError::new(
             Code::UnsupportedMediaType,
             format!(
-                "A body with Content-Encoding `{other}` is not taken. Send it with `gzip`, `deflate` or none."
+                "A body with Content-Encoding `{other}` is not taken. Send it with `gzip`, `deflate`, `br` or none."
             ),
         )),
     }
@@ -83,6 +88,9 @@ fn unpack(packing: Packing, packed: &[u8], limit: usize) -> Result<Bytes, ApiErr
             .take(bound)
             .read_to_end(&mut unpacked),
         Packing::Deflate => ZlibDecoder::new(packed)
+            .take(bound)
+            .read_to_end(&mut unpacked),
+        Packing::Brotli => Decompressor::new(packed, BROTLI_BUFFER)
             .take(bound)
             .read_to_end(&mut unpacked),
     };
@@ -188,10 +196,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn brotli_is_unpacked_within_the_limit() {
+        let packed = Bytes::from_static(b"\x0b\x02\x80hello\x03");
+        let headers = headers(&[(header::CONTENT_ENCODING, "br")]);
+        let read = |limit| read(&headers, Body::from(packed.clone()), limit);
+        assert_eq!(read(9).await.as_deref(), Ok(b"hello".as_slice()));
+        let stored = unpack(Packing::Brotli, &packed, 4).expect_err("too long");
+        assert_eq!(stored.code, Code::PayloadTooLarge);
+    }
+
+    #[tokio::test]
     async fn wrongly_packed_and_broken_bodies_are_refused() {
         let table = [
-            ("br", Code::UnsupportedMediaType),
+            ("zstd", Code::UnsupportedMediaType),
             ("gzip", Code::BadRequest),
+            ("br", Code::BadRequest),
         ];
         for (encoding, code) in table {
             let headers = headers(&[(header::CONTENT_ENCODING, encoding)]);

@@ -2,6 +2,7 @@
 
 use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
+use miroir_core::body;
 use miroir_core::hidden_field;
 use miroir_core::request::{parse_json, unknown_field, wrong_type};
 use serde_json::{Map, Value, json};
@@ -26,9 +27,6 @@ const NAMES: [&str; 7] = [
 /// Meilisearch's, by parameter.
 pub fn from_uri(uri: &Uri) -> Result<DocumentsQuery, ApiError> {
     let params = Params::only(uri, &NAMES)?;
-    if params.text("sort").is_some() {
-        return Err(no_sort());
-    }
     let mut passed = Map::new();
     if let Some(flag) = params.flag("retrieveVectors", Code::InvalidDocumentRetrieveVectors)? {
         passed.insert("retrieveVectors".to_owned(), flag.into());
@@ -51,6 +49,10 @@ pub fn from_uri(uri: &Uri) -> Result<DocumentsQuery, ApiError> {
             .unwrap_or(DEFAULT_LIMIT),
         filter,
         ids: params.list("ids"),
+        sort: params
+            .text("sort")
+            .map(sort_expressions)
+            .unwrap_or_default(),
         passed,
     })
 }
@@ -75,6 +77,7 @@ pub fn from_json(body: &[u8]) -> Result<DocumentsQuery, ApiError> {
         limit: DEFAULT_LIMIT,
         filter: None,
         ids: None,
+        sort: Vec::new(),
         passed: Map::new(),
     };
     for (name, value) in members {
@@ -83,7 +86,7 @@ pub fn from_json(body: &[u8]) -> Result<DocumentsQuery, ApiError> {
             "limit" => query.limit = count(&value, ".limit", Code::InvalidDocumentLimit)?,
             "filter" => query.filter = Some(value).filter(|filter| !filter.is_null()),
             "sort" if value.is_null() => {}
-            "sort" => return Err(no_sort()),
+            "sort" => query.sort = body::texts(&value, ".sort", Code::InvalidDocumentSort)?,
             "ids" if value.is_null() => {}
             "ids" => query.ids = Some(ids(&value)?),
             "fields" if value.is_null() => {}
@@ -108,6 +111,8 @@ fn checked(query: DocumentsQuery) -> Result<DocumentsQuery, ApiError> {
     if let Some(filter) = &query.filter {
         check_filter(filter)?;
     }
+    let sort = query.sort.iter().map(String::as_str);
+    hidden_field::check_sort(sort, Code::InvalidDocumentSort)?;
     Ok(query)
 }
 
@@ -121,11 +126,20 @@ pub fn check_filter(filter: &Value) -> Result<(), ApiError> {
     hidden_field::check_filter(filter, code)
 }
 
-fn no_sort() -> ApiError {
-    ApiError::new(
-        Code::FeatureNotEnabled,
-        "`sort` is not available for documents through this Miroir cluster. Use a search with `sort`.",
-    )
+/// Expressions between commas; those within parentheses belong to a point.
+fn sort_expressions(text: &str) -> Vec<String> {
+    let mut depth = 0_i32;
+    let outside = |c: char| {
+        depth += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        c == ',' && depth <= 0
+    };
+    text.split(outside)
+        .map(|item| item.trim().to_owned())
+        .collect()
 }
 
 fn count(value: &Value, path: &str, code: Code) -> Result<u64, ApiError> {
@@ -152,7 +166,13 @@ fn ids(value: &Value) -> Result<Vec<String>, ApiError> {
         .ok_or_else(|| wrong_type(code, ".ids", "an array", value))?;
     let id = |(at, item): (usize, &Value)| match item {
         Value::String(id) => Ok(id.clone()),
-        Value::Number(number) => Ok(number.to_string()),
+        Value::Number(number) if !number.is_f64() => Ok(number.to_string()),
+        Value::Number(number) => Err(ApiError::new(
+            code,
+            format!(
+                "In `.ids[{at}]`: Document identifier `{number}` is invalid. A document identifier can be of type integer or string, only composed of alphanumeric characters (a-z A-Z 0-9), hyphens (-) and underscores (_), and can not be more than 511 bytes."
+            ),
+        )),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
             Err(wrong_type(code, &format!(".ids[{at}]"), "a string", item))
         }
@@ -175,11 +195,11 @@ mod tests {
     #[test]
     fn parameters_and_bodies_mean_the_same() {
         let from_get = get(
-            "offset=3&limit=2&fields=a,b&ids=1,x&filter=%5B%22a%20%3D%201%22%5D&retrieveVectors=true",
+            "offset=3&limit=2&sort=a:asc,_geoPoint(1,2):desc&fields=a,b&ids=1,x&filter=%5B%22a%20%3D%201%22%5D&retrieveVectors=true",
         );
         let body = json!({
             "offset": 3, "limit": 2, "fields": ["a", "b"], "ids": [1, "x"], "filter": ["a = 1"],
-            "retrieveVectors": true,
+            "retrieveVectors": true, "sort": ["a:asc", "_geoPoint(1,2):desc"],
         });
         let from_post = from_json(body.to_string().as_bytes());
         assert_eq!(from_get, from_post);
@@ -214,7 +234,16 @@ mod tests {
                 Code::InvalidDocumentFilter,
                 "_miroir_shard",
             ),
-            (get("sort=a:asc"), Code::FeatureNotEnabled, "`sort`"),
+            (
+                get("sort=_miroir_shard:asc"),
+                Code::InvalidDocumentSort,
+                "_miroir_shard",
+            ),
+            (
+                from_json(br#"{"sort":["a:asc",1]}"#),
+                Code::InvalidDocumentSort,
+                "`.sort[1]`",
+            ),
             (get("ofset=1"), Code::BadRequest, "did you mean `offset`?"),
             (from_json(b"[]"), Code::BadRequest, "expected an object"),
             (
@@ -231,6 +260,11 @@ mod tests {
                 from_json(br#"{"ids":[true]}"#),
                 Code::InvalidDocumentIds,
                 "`.ids[0]`",
+            ),
+            (
+                from_json(br#"{"ids":[1.5]}"#),
+                Code::InvalidDocumentIds,
+                "In `.ids[0]`: Document identifier `1.5` is invalid.",
             ),
             (
                 from_json(br#"{"filter":1}"#),

@@ -49,7 +49,15 @@ async fn add(
     let incoming = Incoming::read(&server, request).await?;
     let index = index_uid(&uid)?;
     let params = Params::only(incoming.uri(), &ADD_PARAMETERS)?;
-    let skip_creation = params.flag("skipCreation", Code::InvalidSkipCreation)?;
+    let skip_creation = match params.text("skipCreation") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            let message =
+                format!("skipCreation must be either `true` or `false`. Found: `{other}`");
+            return Err(ApiError::new(Code::InvalidSkipCreation, message).into());
+        }
+    };
     let content_type = ContentType::parse(
         body::header_text(incoming.headers(), header::CONTENT_TYPE),
         params.text("csvDelimiter"),
@@ -59,7 +67,7 @@ async fn add(
         content_type,
         primary_key: params.text("primaryKey").map(str::to_owned),
         custom_metadata: params.text("customMetadata").map(str::to_owned),
-        skip_creation: skip_creation.unwrap_or(false),
+        skip_creation,
         body: incoming.body().clone(),
     });
     Ok(incoming.submit(&server, index, operation).await)
@@ -73,9 +81,9 @@ pub async fn delete_one(
 ) -> Result<Response, HttpError> {
     let incoming = Incoming::read(&server, request).await?;
     let index = index_uid(&uid)?;
-    no_parameters(incoming.uri())?;
+    let metadata = read_metadata(incoming.uri())?;
     Ok(incoming
-        .submit(&server, index, Operation::DeleteOne { id })
+        .submit_with(&server, index, Operation::DeleteOne { id }, metadata)
         .await)
 }
 
@@ -87,12 +95,14 @@ pub async fn delete_batch(
 ) -> Result<Response, HttpError> {
     let incoming = Incoming::read(&server, request).await?;
     let index = index_uid(&uid)?;
-    no_parameters(incoming.uri())?;
+    let metadata = read_metadata(incoming.uri())?;
     body::require_json(incoming.headers())?;
     let operation = Operation::DeleteBatch {
         body: incoming.body().clone(),
     };
-    Ok(incoming.submit(&server, index, operation).await)
+    Ok(incoming
+        .submit_with(&server, index, operation, metadata)
+        .await)
 }
 
 /// `POST /indexes/{uid}/documents/delete`
@@ -103,11 +113,16 @@ pub async fn delete_by_filter(
 ) -> Result<Response, HttpError> {
     let incoming = Incoming::read(&server, request).await?;
     let index = index_uid(&uid)?;
-    no_parameters(incoming.uri())?;
+    let metadata = read_metadata(incoming.uri())?;
     body::require_json(incoming.headers())?;
     let filter = read_filter(incoming.body())?;
     Ok(incoming
-        .submit(&server, index, Operation::DeleteByFilter { filter })
+        .submit_with(
+            &server,
+            index,
+            Operation::DeleteByFilter { filter },
+            metadata,
+        )
         .await)
 }
 
@@ -119,12 +134,16 @@ pub async fn delete_all(
 ) -> Result<Response, HttpError> {
     let incoming = Incoming::read(&server, request).await?;
     let index = index_uid(&uid)?;
-    no_parameters(incoming.uri())?;
-    Ok(incoming.submit(&server, index, Operation::DeleteAll).await)
+    let metadata = read_metadata(incoming.uri())?;
+    Ok(incoming
+        .submit_with(&server, index, Operation::DeleteAll, metadata)
+        .await)
 }
 
-fn no_parameters(uri: &Uri) -> Result<(), ApiError> {
-    Params::only(uri, &[]).map(drop)
+/// The client's own `customMetadata`, the one parameter of a deletion.
+fn read_metadata(uri: &Uri) -> Result<Option<String>, ApiError> {
+    let params = Params::only(uri, &["customMetadata"])?;
+    Ok(params.text("customMetadata").map(str::to_owned))
 }
 
 /// The filter of a deletion, which must select something.
@@ -149,9 +168,13 @@ fn read_filter(body: &[u8]) -> Result<Value, ApiError> {
         ));
     };
     let is_empty = match filter {
-        Value::Null => true,
         Value::String(expression) => expression.trim().is_empty(),
         Value::Array(members) => members.is_empty(),
+        Value::Null => {
+            let message =
+                "Invalid syntax for the filter parameter: `expected String, Array, found: null`.";
+            return Err(ApiError::new(Code::InvalidDocumentFilter, message));
+        }
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
     };
     if is_empty {
@@ -192,7 +215,7 @@ mod tests {
             (
                 json!({"filter": null}),
                 Code::InvalidDocumentFilter,
-                "empty filter",
+                "found: null",
             ),
             (
                 json!({"filter": 12}),

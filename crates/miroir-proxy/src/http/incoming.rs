@@ -91,10 +91,22 @@ impl Incoming {
 
     /// Carries it out and answers with its task.
     pub async fn submit(self, server: &Server, index: IndexUid, operation: Operation) -> Response {
+        self.submit_with(server, index, operation, None).await
+    }
+
+    /// Carries it out under the client's own `customMetadata`.
+    pub async fn submit_with(
+        self,
+        server: &Server,
+        index: IndexUid,
+        operation: Operation,
+        custom_metadata: Option<String>,
+    ) -> Response {
         let request = WriteRequest {
             may_create: self.allowed.may_create(index.as_str()),
             index,
             operation,
+            custom_metadata,
             forwarded: self.forwarded,
             raw: self.raw,
             request_id: self.request_id,

@@ -160,14 +160,35 @@ fn read_creation(body: &[u8]) -> Result<(IndexUid, Option<String>), ApiError> {
 
 fn read_update(body: &[u8]) -> Result<Option<String>, ApiError> {
     let members = read_object(body)?;
-    if members.contains_key("uid") {
-        let message = "Renaming an index is not supported by this Miroir cluster. Leave `uid` out.";
-        return Err(ApiError::new(Code::FeatureNotEnabled, message));
+    let accepted = ["primaryKey", "uid"];
+    let unknown = |name: &&String| !accepted.contains(&name.as_str());
+    if let Some(name) = members.keys().find(unknown) {
+        let immutable = match name.as_str() {
+            "createdAt" => Code::ImmutableIndexCreatedAt,
+            "updatedAt" => Code::ImmutableIndexUpdatedAt,
+            _ => return Err(unknown_field("", name, &accepted)),
+        };
+        let message = format!("Immutable field `{name}`: expected one of `primaryKey`, `uid`");
+        return Err(ApiError::new(immutable, message));
     }
-    if let Some(name) = members.keys().find(|name| *name != "primaryKey") {
-        return Err(unknown_field("", name, &["primaryKey"]));
-    }
+    check_new_uid(members.get("uid"))?;
     read_primary_key(&members)
+}
+
+/// An index keeps its uid: a new one is refused, in Meilisearch's words where that would refuse it, too.
+fn check_new_uid(uid: Option<&Value>) -> Result<(), ApiError> {
+    match uid {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(uid)) => {
+            index_uid(uid)?;
+            let message =
+                "Renaming an index is not supported by this Miroir cluster. Leave `uid` out.";
+            Err(ApiError::new(Code::FeatureNotEnabled, message))
+        }
+        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_))) => {
+            Err(wrong_type(Code::InvalidIndexUid, ".uid", "a string", other))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -225,7 +246,17 @@ mod tests {
         assert_eq!(read_update(b"{}"), Ok(None));
         let renamed = read_update(br#"{"uid":"b"}"#).expect_err("a rename");
         assert_eq!(renamed.code, Code::FeatureNotEnabled);
-        let unknown = read_update(br#"{"createdAt":"now"}"#).expect_err("unknown");
-        assert_eq!(unknown.code, Code::BadRequest);
+        assert_eq!(read_update(br#"{"uid":null}"#), Ok(None));
+        let table = [
+            (r#"{"uid":"a b"}"#, Code::InvalidIndexUid),
+            (r#"{"uid":1}"#, Code::InvalidIndexUid),
+            (r#"{"createdAt":"now"}"#, Code::ImmutableIndexCreatedAt),
+            (r#"{"updatedAt":"now"}"#, Code::ImmutableIndexUpdatedAt),
+            (r#"{"other":1}"#, Code::BadRequest),
+        ];
+        for (body, code) in table {
+            let error = read_update(body.as_bytes()).expect_err(body);
+            assert_eq!(error.code, code, "{body}");
+        }
     }
 }

@@ -5,22 +5,34 @@
 //! comes back. They decide nothing about nodes or shards.
 
 mod auth;
+mod batches;
 mod body;
 mod document_query;
 mod documents;
+mod facet_search;
 mod features;
+mod fields;
 mod incoming;
 mod indexes;
 mod keys;
+mod metrics;
+mod multi_search;
 mod params;
 mod path;
 mod reads;
+mod refusals;
 mod registry;
+mod render;
 pub mod routes;
 mod service;
 mod settings;
+mod similar;
+mod stats;
+mod sub_settings;
+mod task_query;
 mod tasks;
 mod unsupported;
+mod upkeep;
 mod view;
 mod webhooks;
 
@@ -35,6 +47,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
+use tower_http::compression::CompressionLayer;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::control::Control;
@@ -82,11 +95,12 @@ impl Server {
         }
     }
 
-    /// The service of all routes. Serve it with the clients' addresses
+    /// The service of all routes. Answers are packed as the client's `Accept-Encoding` asks. Serve it with the clients' addresses
     /// (`into_make_service_with_connect_info::<SocketAddr>`).
     pub fn router(&self) -> Router {
         routes::router()
             .layer(middleware::from_fn_with_state(self.clone(), auth::guard))
+            .layer(CompressionLayer::new())
             .layer(middleware::from_fn_with_state(self.clone(), count))
             .with_state(self.clone())
     }

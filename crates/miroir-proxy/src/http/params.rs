@@ -125,9 +125,17 @@ impl Params {
         if items.contains(&"*") {
             return Ok(None);
         }
-        items
-            .into_iter()
-            .map(|item| parse(item).map_err(|problem| invalid(name, code, problem)))
+        let place = |at: usize| match items.len() {
+            1 => name.to_owned(),
+            _ => format!("{name}[{at}]"),
+        };
+        // An empty item names nothing.
+        let named = items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| !item.is_empty());
+        named
+            .map(|(at, item)| parse(item).map_err(|problem| invalid(&place(at), code, problem)))
             .collect::<Result<_, _>>()
             .map(Some)
     }
@@ -178,7 +186,7 @@ mod tests {
                 params
                     .star_list("c", Code::InvalidTaskLimit, number_item)
                     .map(drop),
-                "Invalid value in parameter `c`: could not parse `x` as a positive integer",
+                "Invalid value in parameter `c[1]`: could not parse `x` as a positive integer",
             ),
         ];
         for (result, message) in table {

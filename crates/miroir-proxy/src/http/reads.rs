@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use miroir_core::api_error::Code;
 use miroir_core::search::SearchQuery;
-use serde_json::Value;
 
 use super::params::Params;
 use super::path::Path;
@@ -16,12 +15,13 @@ use crate::error::HttpError;
 use crate::read::{Caller, METADATA_HEADER};
 
 /// JSON that is written already.
-fn json(text: String) -> Response {
+pub(super) fn json(text: String) -> Response {
     let content_type = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, content_type)], Body::from(text)).into_response()
 }
 
-fn caller(headers: &HeaderMap) -> Caller {
+/// What of a request nodes are told.
+pub(super) fn caller(headers: &HeaderMap) -> Caller {
     let kept = headers.get(METADATA_HEADER).cloned();
     Caller {
         headers: kept
@@ -32,7 +32,10 @@ fn caller(headers: &HeaderMap) -> Caller {
 }
 
 /// Reads a JSON body.
-async fn json_body(server: &Server, request: Request) -> Result<(Caller, Bytes), HttpError> {
+pub(super) async fn json_body(
+    server: &Server,
+    request: Request,
+) -> Result<(Caller, Bytes), HttpError> {
     let caller = caller(request.headers());
     Ok((caller, server.json_body(request).await?))
 }
@@ -109,23 +112,4 @@ pub async fn fetch_documents(
     Box::pin(server.parts().reads.documents(&uid, &query, &caller))
         .await
         .map(json)
-}
-
-/// `GET /indexes/{uid}/stats`
-pub async fn index_stats(
-    State(server): State<Server>,
-    Path(uid): Path<String>,
-) -> Result<axum::Json<Value>, HttpError> {
-    Box::pin(server.parts().reads.index_stats(&uid))
-        .await
-        .map(axum::Json)
-}
-
-/// `GET /stats`
-pub async fn stats(
-    State(server): State<Server>,
-    allowed: Allowed,
-) -> Result<axum::Json<Value>, HttpError> {
-    let stats = server.parts().reads.stats(|uid| allowed.index(uid));
-    Box::pin(stats).await.map(axum::Json)
 }

@@ -9,8 +9,9 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use miroir_core::registry::Action;
 
 use super::{
-    Server, documents, features, indexes, keys, reads, service, settings, tasks, unsupported,
-    webhooks,
+    Server, batches, documents, facet_search, features, fields, indexes, keys, metrics,
+    multi_search, reads, render, service, settings, similar, stats, sub_settings, tasks,
+    unsupported, upkeep, webhooks,
 };
 
 /// What becomes of a request.
@@ -119,15 +120,19 @@ macro_rules! routes {
 routes! {
     GET    "/health"                                Proxy        Open            service::health;
     GET    "/version"                               OneCopy      Version         service::version;
-    GET    "/stats"                                 Gathered     StatsGet        reads::stats;
+    GET    "/stats"                                 Gathered     StatsGet        stats::get;
     GET    "/indexes"                               Proxy        IndexesGet      indexes::list;
     POST   "/indexes"                               Write        IndexesAdd      indexes::create;
     GET    "/indexes/{uid}"                         Proxy        IndexesGet      indexes::get;
     PATCH  "/indexes/{uid}"                         Write        IndexesUpdate   indexes::update;
     DELETE "/indexes/{uid}"                         Write        IndexesDelete   indexes::delete;
-    GET    "/indexes/{uid}/stats"                   Gathered     StatsGet        reads::index_stats;
+    GET    "/indexes/{uid}/stats"                   Gathered     StatsGet        stats::get_index;
     GET    "/indexes/{uid}/search"                  Gathered     Search          reads::search_get;
     POST   "/indexes/{uid}/search"                  Gathered     Search          reads::search_post;
+    POST   "/indexes/{uid}/facet-search"            Gathered     Search          facet_search::post;
+    GET    "/indexes/{uid}/similar"                 Gathered     Search          similar::get;
+    POST   "/indexes/{uid}/similar"                 Gathered     Search          similar::post;
+    POST   "/indexes/{uid}/fields"                  Gathered     FieldsPost      fields::post;
     GET    "/indexes/{uid}/documents"               Gathered     DocumentsGet    reads::list_documents;
     POST   "/indexes/{uid}/documents"               Write        DocumentsAdd    documents::replace;
     PUT    "/indexes/{uid}/documents"               Write        DocumentsAdd    documents::update;
@@ -140,6 +145,9 @@ routes! {
     GET    "/indexes/{uid}/settings"                OneCopy      SettingsGet     settings::get;
     PATCH  "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::patch;
     DELETE "/indexes/{uid}/settings"                Write        SettingsUpdate  settings::reset;
+    POST   "/multi-search"                          Gathered     Search          multi_search::post;
+    POST   "/render-template"                       OneCopy      SettingsGet     render::post;
+    GET    "/metrics"                               Gathered     MetricsGet      metrics::get;
     GET    "/tasks"                                 Coordinators TasksGet        tasks::list;
     GET    "/tasks/{uid}"                           Coordinators TasksGet        tasks::get;
     GET    "/keys"                                  Proxy        KeysGet         keys::list;
@@ -154,6 +162,18 @@ routes! {
     GET    "/webhooks/{uuid}"                       Proxy        WebhooksGet     webhooks::get;
     PATCH  "/webhooks/{uuid}"                       Coordinators WebhooksUpdate  webhooks::update;
     DELETE "/webhooks/{uuid}"                       Coordinators WebhooksDelete  webhooks::delete;
+    GET    "/indexes/{uid}/settings/{setting}"      OneCopy      SettingsGet     sub_settings::get;
+    PUT    "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::update;
+    PATCH  "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::update;
+    DELETE "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::reset;
+    POST   "/indexes/{uid}/compact"                 Coordinators IndexesCompact  upkeep::compact;
+    POST   "/tasks/cancel"                          Coordinators TasksCancel     tasks::cancel;
+    DELETE "/tasks"                                 Coordinators TasksDelete     tasks::delete;
+    GET    "/batches"                               Coordinators TasksGet        batches::list;
+    GET    "/batches/{uid}"                         Coordinators TasksGet        batches::get;
+    POST   "/dumps"                                 Coordinators DumpsCreate     upkeep::dump;
+    POST   "/snapshots"                             Coordinators SnapshotsCreate upkeep::snapshot;
+    GET    "/_miroir/tasks/{uid}"                   Coordinators TasksGet        tasks::detail;
     GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 

@@ -56,7 +56,7 @@ pub async fn proxy_stats(
 }
 
 /// Resident memory of this process; `None` where the system does not tell.
-fn rss_bytes() -> Option<u64> {
+pub(super) fn rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use miroir_core::api_error::Code;
 use miroir_core::request::{parse_json, wrong_type};
+use miroir_core::settings;
 use serde_json::Value;
 
 use super::incoming::Incoming;
@@ -29,15 +30,18 @@ pub async fn patch(
     request: Request,
 ) -> Result<Response, HttpError> {
     let incoming = Incoming::read(&server, request).await?;
-    let index = index_uid(&uid)?;
     body::require_json(incoming.headers())?;
     let patch: Value = parse_json(incoming.body())?;
     if !patch.is_object() {
         return Err(wrong_type(Code::BadRequest, "", "an object", &patch).into());
     }
-    Ok(incoming
-        .submit(&server, index, Operation::Settings { patch })
-        .await)
+    settings::validate(&patch)?;
+    let index = index_uid(&uid)?;
+    let operation = Operation::Settings {
+        patch,
+        creates: true,
+    };
+    Ok(incoming.submit(&server, index, operation).await)
 }
 
 /// `DELETE /indexes/{uid}/settings`

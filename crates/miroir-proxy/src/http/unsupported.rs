@@ -6,31 +6,15 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use miroir_core::api_error::{ApiError, Code};
 
-use super::{Server, routes};
+use super::{Server, refusals, routes};
 use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/multi-search"),
     ("POST", "/swap-indexes"),
-    ("POST", "/indexes/{uid}/facet-search"),
-    ("GET", "/indexes/{uid}/similar"),
-    ("POST", "/indexes/{uid}/similar"),
-    ("POST", "/indexes/{uid}/fields"),
-    ("POST", "/indexes/{uid}/compact"),
     ("POST", "/indexes/{uid}/documents/edit"),
-    ("GET", "/indexes/{uid}/settings/{setting}"),
-    ("PUT", "/indexes/{uid}/settings/{setting}"),
-    ("PATCH", "/indexes/{uid}/settings/{setting}"),
-    ("DELETE", "/indexes/{uid}/settings/{setting}"),
-    ("DELETE", "/tasks"),
-    ("POST", "/tasks/cancel"),
     ("POST", "/tasks/compact"),
     ("GET", "/tasks/{uid}/documents"),
-    ("GET", "/batches"),
-    ("GET", "/batches/{uid}"),
-    ("POST", "/dumps"),
-    ("POST", "/snapshots"),
     ("POST", "/export"),
     ("GET", "/network"),
     ("PATCH", "/network"),
@@ -40,7 +24,6 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/dynamic-search-rules/{uid}"),
     ("PATCH", "/dynamic-search-rules/{uid}"),
     ("DELETE", "/dynamic-search-rules/{uid}"),
-    ("POST", "/render-template"),
     ("GET", "/chats"),
     ("GET", "/chats/{workspace}"),
     ("DELETE", "/chats/{workspace}"),
@@ -48,7 +31,6 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("PATCH", "/chats/{workspace}/settings"),
     ("DELETE", "/chats/{workspace}/settings"),
     ("POST", "/chats/{workspace}/chat/completions"),
-    ("GET", "/metrics"),
     ("POST", "/logs/stream"),
     ("DELETE", "/logs/stream"),
     ("POST", "/logs/stderr"),
@@ -68,34 +50,11 @@ pub fn handler(method: &str) -> MethodRouter<Server> {
 
 async fn not_supported(method: Method, path: MatchedPath) -> HttpError {
     let route = format!("{method} {}", path.as_str());
-    let why = REASONS
-        .iter()
-        .find(|(beginning, _)| path.as_str().starts_with(beginning))
-        .map_or("", |(_, why)| why);
-    ApiError::new(
-        Code::FeatureNotEnabled,
-        format!(
-            "`{route}` is not supported by this Miroir cluster{why}. The routes that are supported are listed in Miroir's docs/api.md."
-        ),
-    )
-    .into()
+    let more = refusals::reason(path.as_str())
+        .unwrap_or("The routes that are supported are listed in Miroir's docs/api.md.");
+    let message = format!("`{route}` is not supported by this Miroir cluster. {more}");
+    ApiError::new(Code::FeatureNotEnabled, message).into()
 }
-
-/// Why routes mean nothing behind a cluster, by how their paths begin.
-const REASONS: &[(&str, &str)] = &[
-    (
-        "/network",
-        ": the network of Meilisearch is of nodes that know each other, and here the cluster takes its place",
-    ),
-    (
-        "/dynamic-search-rules",
-        ": a rule pins documents to places in one node's answer, not in the cluster's",
-    ),
-    (
-        "/chats",
-        ": a chat searches the one node that it runs on, not the cluster",
-    ),
-];
 
 /// Answers a method that the path does not have.
 pub async fn wrong_method(method: Method, uri: Uri, path: MatchedPath) -> impl IntoResponse {

@@ -1,9 +1,12 @@
 //! Times and tasks as Meilisearch writes them.
 
-use miroir_core::cluster::{Task, TaskKind, TaskStatus};
+use miroir_core::cluster::{Task, TaskKind, TaskPart, TaskStatus};
+use miroir_core::id::{IndexUid, TaskUid};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::catalog::{TaskFilter, TaskList};
 
 /// A time in milliseconds since the Unix epoch as RFC 3339 in UTC, always with a fraction and `Z`:
 /// SDKs parse nothing else.
@@ -37,7 +40,9 @@ pub fn task(task: &Task) -> Value {
     put("status", json!(task.status.as_str()));
     put("type", json!(task.kind.as_str()));
     put("canceledBy", Value::Null);
-    put("details", task.details.clone());
+    if !task.details.is_null() {
+        put("details", task.details.clone());
+    }
     put("error", json!(task.error));
     put(
         "duration",
@@ -50,6 +55,38 @@ pub fn task(task: &Task) -> Value {
         put("customMetadata", json!(metadata));
     }
     Value::Object(view)
+}
+
+/// The object that `GET /_miroir/tasks/{uid}` answers: a task with the nodes' shares of it.
+#[must_use]
+pub fn detail(shown: &Task) -> Value {
+    let share = |part: &TaskPart| json!({ "node": part.node, "nodeTask": part.node_task, "counts": part.counts });
+    let mut view = task(shown);
+    if let Value::Object(members) = &mut view {
+        let parts = shown.parts.iter().map(share).collect();
+        members.insert("parts".to_owned(), Value::Array(parts));
+    }
+    view
+}
+
+/// A page of tasks or batches.
+#[must_use]
+pub fn page(results: &[Value], list: &TaskList, filter: &TaskFilter) -> Value {
+    json!({
+        "results": results,
+        "total": list.total,
+        "limit": filter.limit,
+        "from": results.first().map(|task| task["uid"].clone()),
+        "next": list.next.map(|uid| uid.0),
+    })
+}
+
+/// The object that a request is answered with whose task was registered just now.
+#[must_use]
+pub fn summary_now(task: TaskUid, index: Option<&IndexUid>, kind: TaskKind) -> Value {
+    let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+    let now = u64::try_from(now).unwrap_or(0);
+    summary(task.0, index.map(IndexUid::as_str), kind, now, None)
 }
 
 /// The object that a write is answered with.
@@ -77,7 +114,6 @@ pub fn summary(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use miroir_core::id::{IndexUid, TaskUid};
 
     #[test]
     fn times_have_a_fraction_and_a_z() {
@@ -152,6 +188,32 @@ mod tests {
         assert_eq!(
             (&tagged["indexUid"], &tagged["customMetadata"]),
             (&Value::Null, &json!("mine"))
+        );
+    }
+
+    #[test]
+    fn pages_have_meilisearchs_shape() {
+        let list = |total, next: Option<u32>| TaskList {
+            results: Vec::new(),
+            total,
+            next: next.map(TaskUid),
+        };
+        let filter = |limit| TaskFilter {
+            limit: Some(limit),
+            ..TaskFilter::default()
+        };
+        let full = page(
+            &[json!({"uid": 7}), json!({"uid": 6})],
+            &list(8, Some(5)),
+            &filter(2),
+        );
+        assert_eq!(
+            full.to_string(),
+            r#"{"results":[{"uid":7},{"uid":6}],"total":8,"limit":2,"from":7,"next":5}"#
+        );
+        assert_eq!(
+            page(&[], &list(0, None), &filter(20)).to_string(),
+            r#"{"results":[],"total":0,"limit":20,"from":null,"next":null}"#
         );
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use miroir_core::hidden_field::{and_filter, shard_of, strip_document};
 use miroir_core::id::ShardId;
-use miroir_core::search::{MergeError, Window, merge_documents, windows};
+use miroir_core::search::{DocumentSort, MergeError, Window, merge_documents, windows};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -32,6 +32,8 @@ pub struct DocumentsQuery {
     pub filter: Option<Value>,
     /// Only documents of these ids.
     pub ids: Option<Vec<String>>,
+    /// The order, as the client writes it; empty for the nodes' own.
+    pub sort: Vec<String>,
     /// What else the nodes are told: `fields`, `retrieveVectors`.
     pub passed: Map<String, Value>,
 }
@@ -91,6 +93,9 @@ impl Reads {
         let mut begun = self.begin(uid)?;
         begun.scope.key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
         begun.scope.only = query.shards(begun.scope.route.shard_count());
+        if !query.sort.is_empty() {
+            return self.sorted_page(&begun.scope, query, caller).await;
+        }
         for _ in 0..ATTEMPTS_MAX {
             if let Some(page) = self.try_page(&mut begun.scope, query, caller).await? {
                 return Ok(page);
@@ -98,6 +103,35 @@ impl Reads {
         }
         let why = "nodes kept failing while a page was read";
         Err(HttpError::unavailable_shards(uid, "some shards", why))
+    }
+
+    /// A page in the client's order: every node gives its own up to the end of the page.
+    async fn sorted_page(
+        &self,
+        scope: &Scope,
+        query: &DocumentsQuery,
+        caller: &Caller,
+    ) -> Result<String, HttpError> {
+        let sort = DocumentSort::parse(&query.sort);
+        let beyond = query.beyond(&sort);
+        let mut widened = query.clone();
+        if let Some(Value::Array(fields)) = widened.passed.get_mut("fields") {
+            fields.extend(beyond.iter().map(|name| Value::from(*name)));
+        }
+        let widened = &widened;
+        let end = Window {
+            offset: 0,
+            limit: query.offset.saturating_add(query.limit),
+        };
+        let ask =
+            |piece: Piece| async move { self.fetch(scope, &piece, widened, end, caller).await };
+        let gathered = scope.gather(self.upstream(), ask).await?;
+        let pages = gathered.answers.iter();
+        let pages: Vec<&[u8]> = pages.map(|(_, body)| body.as_ref()).collect();
+        let totals = pages.iter().map(|page| total_of(page));
+        let total = totals.sum::<Result<u64, HttpError>>()?;
+        sort.merge(&pages, &beyond, (query.offset, query.limit), total)
+            .map_err(unreadable)
     }
 
     /// `None` when a node failed after it had told its total; it is in `scope.failed` then.
@@ -196,13 +230,24 @@ impl DocumentsQuery {
             limit: 0,
             filter: None,
             ids: None,
+            sort: Vec::new(),
             passed: Map::new(),
         }
     }
 
+    /// What the merge needs beyond the client's `fields`.
+    fn beyond<'a>(&self, sort: &'a DocumentSort) -> Vec<&'a str> {
+        let fields = self.passed.get("fields").and_then(Value::as_array);
+        let Some(fields) = fields else {
+            return Vec::new();
+        };
+        let names = fields.iter().filter_map(Value::as_str).map(str::to_owned);
+        sort.beyond(&names.collect::<Vec<_>>())
+    }
+
     /// What pages of one list have in common.
     fn sticky(&self) -> String {
-        json!([self.filter, self.ids]).to_string()
+        json!([self.filter, self.ids, self.sort]).to_string()
     }
 
     /// The shards that can hold the documents asked for, when ids are given.
@@ -223,6 +268,9 @@ impl DocumentsQuery {
         put("limit", window.limit.into());
         if let Some(ids) = &self.ids {
             put("ids", json!(ids));
+        }
+        if !self.sort.is_empty() {
+            put("sort", json!(self.sort));
         }
         match (piece.filter(), &self.filter) {
             (Some(hidden), filter) => {

@@ -11,9 +11,15 @@
 mod choice;
 mod cover;
 mod documents;
+mod facet_search;
 mod fault;
+mod fields;
+mod multi;
+mod render;
 mod search;
 mod settings;
+mod similar;
+mod size;
 mod stats;
 mod sticky;
 mod versions;
@@ -37,6 +43,10 @@ use crate::upstream::Upstream;
 use cover::{Piece, Scope};
 pub use documents::DocumentsQuery;
 use fault::Fault;
+pub use fields::FieldsQuery;
+pub use render::RenderQuery;
+pub use size::SizeFormat;
+pub use stats::StatsQuery;
 use sticky::Sticky;
 use versions::Versions;
 

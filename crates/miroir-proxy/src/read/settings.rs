@@ -1,6 +1,7 @@
 //! Settings as a node has applied them.
 
 use miroir_core::id::ShardId;
+use miroir_core::settings::{FIELDS, SubSetting, from_node};
 use serde_json::Value;
 
 use super::cover::Piece;
@@ -14,11 +15,36 @@ impl Reads {
     /// # Errors
     /// `index_not_found`; `unavailable_shards`.
     pub async fn settings(&self, uid: &str) -> Result<Value, HttpError> {
+        let (settings, desired) = self.ask_settings(uid, "").await?;
+        Ok(from_node(&settings, &desired))
+    }
+
+    /// One setting of the index `uid`.
+    ///
+    /// # Errors
+    /// `index_not_found`; `unavailable_shards`.
+    pub async fn setting(&self, uid: &str, setting: &SubSetting) -> Result<Value, HttpError> {
+        if FIELDS.contains(&setting.name) {
+            let mut settings = self.settings(uid).await?;
+            return Ok(settings
+                .get_mut(setting.name)
+                .map(Value::take)
+                .unwrap_or_default());
+        }
+        // What is not offered has its default, which the object of all settings does not show.
+        let (value, _) = self
+            .ask_settings(uid, &format!("/{}", setting.path))
+            .await?;
+        Ok(value)
+    }
+
+    /// What a node answers to the settings route, or to one `below` it, and the index's desired settings.
+    async fn ask_settings(&self, uid: &str, below: &str) -> Result<(Value, Value), HttpError> {
         let caller = Caller::nobody();
         let mut begun = self.begin(uid)?;
         // Any node in sync knows them; one shard stands for one.
         begun.scope.only = Some([ShardId(0)].into());
-        let path = format!("/indexes/{uid}/settings");
+        let path = format!("/indexes/{uid}/settings{below}");
         let ask = |piece: Piece| {
             let (path, caller) = (&path, &caller);
             async move { self.get(&piece, path, caller).await }
@@ -35,9 +61,6 @@ impl Reads {
                 detail: error.to_string(),
             })
         })?;
-        Ok(miroir_core::settings::from_node(
-            &settings,
-            &begun.scope.route.settings,
-        ))
+        Ok((settings, begun.scope.route.settings.clone()))
     }
 }

@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use super::cover::Piece;
 use super::documents::total_of;
 use super::fault::Fault;
+use super::size::SizeFormat;
 use super::{Caller, DocumentsQuery, Reads};
 use crate::error::HttpError;
 
@@ -32,10 +33,21 @@ const INDEXES_AT_ONCE: usize = 8;
 struct NodeShare {
     number_of_documents: u64,
     raw_document_db_size: u64,
+    avg_document_size: u64,
     is_indexing: bool,
+    internal_database_sizes: BTreeMap<String, u64>,
     number_of_embeddings: u64,
     number_of_embedded_documents: u64,
     field_distribution: BTreeMap<String, u64>,
+}
+
+/// Which statistics a client wants, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StatsQuery {
+    /// Whether to tell the sizes of each index's databases.
+    pub internal_sizes: bool,
+    /// How to tell sizes.
+    pub format: SizeFormat,
 }
 
 /// The statistics of an index.
@@ -43,7 +55,10 @@ struct NodeShare {
 struct IndexSums {
     documents: u64,
     raw_size: u64,
+    /// The nodes' averages times the documents that count.
+    documents_size: u64,
     is_indexing: bool,
+    internal: BTreeMap<String, u64>,
     embeddings: u64,
     embedded: u64,
     fields: BTreeMap<String, u64>,
@@ -63,6 +78,10 @@ impl IndexSums {
         };
         self.documents += served;
         self.raw_size += scale(share.raw_document_db_size);
+        self.documents_size += share.avg_document_size.saturating_mul(served);
+        for (name, size) in &share.internal_database_sizes {
+            *self.internal.entry(name.clone()).or_default() += scale(*size);
+        }
         self.embeddings += scale(share.number_of_embeddings);
         self.embedded += scale(share.number_of_embedded_documents);
         self.is_indexing |= share.is_indexing;
@@ -73,22 +92,29 @@ impl IndexSums {
         }
     }
 
-    fn view(&self) -> Value {
-        let fields: BTreeMap<&String, u64> = self
-            .fields
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(f, c)| (f, *c))
-            .collect();
-        json!({
+    fn view(&self, format: SizeFormat) -> Value {
+        let average = self.documents_size.checked_div(self.documents).unwrap_or(0);
+        let mut view = json!({
             "numberOfDocuments": self.documents,
-            "rawDocumentDbSize": self.raw_size,
-            "avgDocumentSize": self.raw_size.checked_div(self.documents).unwrap_or(0),
+            "rawDocumentDbSize": format.view(self.raw_size),
+            "avgDocumentSize": format.view(average),
             "isIndexing": self.is_indexing,
-            "numberOfEmbeddings": self.embeddings,
-            "numberOfEmbeddedDocuments": self.embedded,
-            "fieldDistribution": fields,
-        })
+        });
+        if !self.internal.is_empty() {
+            let mut sizes: Vec<(&String, u64)> =
+                self.internal.iter().map(|(n, size)| (n, *size)).collect();
+            sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+            let sizes = sizes
+                .into_iter()
+                .map(|(n, size)| (n.clone(), format.view(size)));
+            view["internalDatabaseSizes"] = Value::Object(sizes.collect());
+        }
+        view["numberOfEmbeddings"] = json!(self.embeddings);
+        view["numberOfEmbeddedDocuments"] = json!(self.embedded);
+        let fields = self.fields.iter().filter(|(_, count)| **count > 0);
+        let fields = fields.map(|(field, count)| (field.clone(), json!(count)));
+        view["fieldDistribution"] = Value::Object(fields.collect());
+        view
     }
 }
 
@@ -97,10 +123,19 @@ impl Reads {
     ///
     /// # Errors
     /// `index_not_found`; `unavailable_shards`.
-    pub async fn index_stats(&self, uid: &str) -> Result<Value, HttpError> {
+    pub async fn index_stats(&self, uid: &str, query: StatsQuery) -> Result<Value, HttpError> {
+        let sums = self.index_sums(uid, query.internal_sizes).await?;
+        Ok(sums.view(query.format))
+    }
+
+    async fn index_sums(&self, uid: &str, internal_sizes: bool) -> Result<IndexSums, HttpError> {
         let caller = Caller::nobody();
         let begun = self.begin(uid)?;
-        let statistics = format!("/indexes/{uid}/stats");
+        let parameters = match internal_sizes {
+            true => "?showInternalDatabaseSizes=true",
+            false => "",
+        };
+        let statistics = format!("/indexes/{uid}/stats{parameters}");
         let documents = format!("/indexes/{uid}/documents/fetch");
         let ask = |piece: Piece| {
             let (statistics, documents, caller) = (&statistics, &documents, &caller);
@@ -126,7 +161,7 @@ impl Reads {
         for (_, (share, served)) in &gathered.answers {
             sums.add(share, *served);
         }
-        Ok(sums.view())
+        Ok(sums)
     }
 
     /// The statistics of the whole cluster, with those of its indexes that `shows` says. Sizes are
@@ -134,7 +169,11 @@ impl Reads {
     ///
     /// # Errors
     /// `unavailable_shards`.
-    pub async fn stats(&self, shows: impl Fn(&str) -> bool) -> Result<Value, HttpError> {
+    pub async fn stats(
+        &self,
+        query: StatsQuery,
+        shows: impl Fn(&str) -> bool,
+    ) -> Result<Value, HttpError> {
         let guard = self.guard()?;
         let nodes = self.inner.control.nodes();
         let asked = nodes
@@ -153,7 +192,7 @@ impl Reads {
         let uids = guard.table.indexes.keys().filter(|uid| shows(uid.as_str()));
         let uids: Vec<IndexUid> = uids.cloned().collect();
         let asked = uids.into_iter().map(|uid| async move {
-            let stats = self.index_stats(uid.as_str()).await;
+            let stats = self.index_stats(uid.as_str(), query).await;
             (uid, stats)
         });
         let mut asked = stream::iter(asked).buffered(INDEXES_AT_ONCE);
@@ -169,8 +208,8 @@ impl Reads {
             }
         }
         Ok(json!({
-            "databaseSize": database_size,
-            "usedDatabaseSize": used_database_size,
+            "databaseSize": query.format.view(database_size),
+            "usedDatabaseSize": query.format.view(used_database_size),
             "lastUpdate": last_update,
             "indexes": indexes,
         }))
@@ -194,6 +233,8 @@ mod tests {
         let share = |documents, fields: &[(&str, u64)]| NodeShare {
             number_of_documents: documents,
             raw_document_db_size: documents * 100,
+            avg_document_size: 100,
+            internal_database_sizes: [("main".to_owned(), 5 * documents)].into(),
             field_distribution: fields.iter().map(|(f, c)| ((*f).to_owned(), *c)).collect(),
             ..NodeShare::default()
         };
@@ -212,12 +253,12 @@ mod tests {
             },
             0,
         );
-        let view = sums.view();
+        let view = sums.view(SizeFormat::Raw);
         assert_eq!(
             view,
             json!({
                 "numberOfDocuments": 14, "rawDocumentDbSize": 1400, "avgDocumentSize": 100,
-                "isIndexing": true, "numberOfEmbeddings": 0, "numberOfEmbeddedDocuments": 0,
+                "isIndexing": true, "internalDatabaseSizes": {"main": 70}, "numberOfEmbeddings": 0, "numberOfEmbeddedDocuments": 0,
                 "fieldDistribution": {"a": 7, "b": 1, "id": 14},
             })
         );
@@ -225,6 +266,7 @@ mod tests {
 
     #[test]
     fn an_empty_index_has_no_average() {
-        assert_eq!(IndexSums::default().view()["avgDocumentSize"], 0);
+        let view = IndexSums::default().view(SizeFormat::Human);
+        assert_eq!(view["avgDocumentSize"], "0 B");
     }
 }

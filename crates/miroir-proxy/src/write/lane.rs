@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId};
-use miroir_core::settings;
-use serde_json::json;
+use miroir_core::{hidden_field, settings};
+use miroir_meili::NodeError;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +107,15 @@ pub(super) enum Report {
         version: u64,
         /// The node's task.
         node_task: u32,
+    },
+    /// The node refuses settings as they are: it will not take them later either.
+    SettingsRefused {
+        /// The node.
+        node: NodeId,
+        /// Their version.
+        version: u64,
+        /// Meilisearch's error object.
+        error: Value,
     },
     /// The node does not take the newest settings at the moment.
     SettingsMissed {
@@ -244,7 +254,15 @@ impl<R: Fn(Report)> Lane<R> {
             Settled::Refused(refusal) => {
                 let (index, error) = (&self.link.context.index, &refusal.error);
                 tracing::error!(%index, %node, version = wanted.version, %error, "the node refuses the settings");
-                (self.report)(Report::SettingsMissed { node });
+                (self.report)(match refusal.status {
+                    400 => Report::SettingsRefused {
+                        node,
+                        version: wanted.version,
+                        error: error_object(error),
+                    },
+                    // A wrong key, or a body that is too large for this node, says nothing about the settings.
+                    _ => Report::SettingsMissed { node },
+                });
                 self.without_settings(wanted.version).await
             }
             Settled::Missed { why, .. } => {
@@ -266,6 +284,16 @@ impl<R: Fn(Report)> Lane<R> {
         self.settings = (refused, None);
         Ok(())
     }
+}
+
+/// The node's error as clients see it.
+fn error_object(error: &NodeError) -> Value {
+    json!({
+        "message": hidden_field::scrub_message(&error.message),
+        "code": error.code,
+        "type": error.kind,
+        "link": error.link,
+    })
 }
 
 /// The one request that a group makes; `None` for settings alone.

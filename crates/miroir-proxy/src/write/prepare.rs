@@ -11,7 +11,7 @@ use miroir_core::hidden_field;
 use miroir_core::id::ShardId;
 use miroir_core::routing::IndexRoute;
 use miroir_core::settings;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::queue::Scope;
 use super::request::{AddDocuments, Mode, Operation};
@@ -104,7 +104,7 @@ pub(super) fn check(operation: &Operation) -> Result<(), ApiError> {
         Operation::AddDocuments(add) => Batch::parse(&add.body, add.content_type).map(drop),
         Operation::DeleteBatch { body } => parse_delete_batch(body).map(drop),
         Operation::DeleteByFilter { filter } => check_filter(filter),
-        Operation::Settings { patch } => settings::validate(patch),
+        Operation::Settings { patch, .. } => settings::validate(patch),
         Operation::DeleteOne { .. }
         | Operation::DeleteAll
         | Operation::ResetSettings
@@ -182,7 +182,7 @@ pub(super) async fn prepare(
             )
         }
         Operation::DeleteAll => Prepared::new(Work::Filter(None), tasks::deletion_of_all()),
-        Operation::Settings { patch } => {
+        Operation::Settings { patch, .. } => {
             settings::validate(patch)?;
             Prepared::new(
                 Work::Settings(SettingsChange::Patch(patch.clone())),
@@ -191,7 +191,7 @@ pub(super) async fn prepare(
         }
         Operation::ResetSettings => Prepared::new(
             Work::Settings(SettingsChange::Reset),
-            tasks::settings(&json!({})),
+            tasks::settings_reset(),
         ),
         Operation::DeleteIndex => Prepared::new(Work::DeleteIndex, tasks::index_deletion()),
         // Both are commands to the catalog and reach no node.
@@ -288,6 +288,7 @@ mod tests {
     use super::super::plan::tests::route;
     use super::*;
     use miroir_core::document::ContentType;
+    use serde_json::json;
 
     fn add(body: &str, primary_key: Option<&str>) -> Operation {
         Operation::AddDocuments(AddDocuments {
@@ -403,6 +404,7 @@ mod tests {
             (
                 Operation::Settings {
                     patch: json!({ "stopWords": 1 }),
+                    creates: true,
                 },
                 "invalid_settings_stop_words",
             ),

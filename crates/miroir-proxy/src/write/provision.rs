@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use miroir_core::cluster::AppliedSettings;
-use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
+use miroir_core::id::{Epoch, Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_core::routing::IndexRoute;
 use miroir_core::settings;
 use serde_json::Value;
@@ -178,38 +178,82 @@ fn whole(version: u64, desired: &Value) -> SettingsVersion {
     }
 }
 
-/// Settings that a node has enqueued, with the client's task about them.
-pub(super) type Enqueued = (AppliedSettings, Option<TaskUid>);
+/// What became of settings on a node.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// It has enqueued them; with the client's task about them.
+    Enqueued(AppliedSettings, Option<TaskUid>),
+    /// It refuses this version as it is, with this error.
+    Refused(u64, Value),
+}
 
-/// Reports enqueued settings until every sender is gone, or the index is somebody else's.
+/// What goes to the coordinators in one command each.
+#[derive(Debug, Default)]
+struct Gathered {
+    enqueued: BTreeMap<Option<TaskUid>, Vec<AppliedSettings>>,
+    refused: BTreeMap<u64, Value>,
+}
+
+impl Gathered {
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Enqueued(applied, task) => self.enqueued.entry(task).or_default().push(applied),
+            Told::Refused(version, error) => {
+                self.refused.insert(version, error);
+            }
+        }
+    }
+}
+
+/// Reports what became of settings until every sender is gone, or the index is somebody else's.
 pub(super) async fn report(
     catalog: Catalog,
     (uid, incarnation, proxy): (IndexUid, Incarnation, ProxyId),
-    mut inbox: mpsc::UnboundedReceiver<Enqueued>,
+    mut inbox: mpsc::UnboundedReceiver<Told>,
 ) {
     while let Some(first) = inbox.recv().await {
         tokio::time::sleep(GATHER).await;
-        let mut by_task: BTreeMap<Option<TaskUid>, Vec<AppliedSettings>> = BTreeMap::new();
-        by_task.entry(first.1).or_default().push(first.0);
-        while let Ok((applied, task)) = inbox.try_recv() {
-            by_task.entry(task).or_default().push(applied);
+        let mut gathered = Gathered::default();
+        gathered.take(first);
+        while let Ok(told) = inbox.try_recv() {
+            gathered.take(told);
         }
-        for (task, applied) in by_task {
+        let index = (&uid, incarnation);
+        for (task, applied) in &gathered.enqueued {
             let id = Uuid::now_v7();
-            loop {
-                match catalog
-                    .settings_enqueued(id, (&uid, incarnation), proxy, &applied, task)
-                    .await
-                {
-                    Ok(_) => break,
-                    Err(CatalogError::NoLeader { .. } | CatalogError::Unknown { .. })
-                        if !inbox.is_closed() => {}
-                    Err(error) => {
-                        // Whoever writes the index now sees in the table what is missing, and repeats it.
-                        tracing::warn!(index = %uid, %error, "enqueued settings are not reported");
-                        return;
-                    }
-                }
+            let call = || catalog.settings_enqueued(id, index, proxy, applied, *task);
+            if !told(&uid, &inbox, call).await {
+                return;
+            }
+        }
+        for (version, error) in &gathered.refused {
+            let id = Uuid::now_v7();
+            let call = || catalog.settings_refused(id, index, proxy, (*version, error));
+            if !told(&uid, &inbox, call).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Repeats `call` until a leader has taken it; `false` when nobody has to be told any more.
+async fn told<F>(
+    uid: &IndexUid,
+    inbox: &mpsc::UnboundedReceiver<Told>,
+    call: impl Fn() -> F,
+) -> bool
+where
+    F: Future<Output = Result<Epoch, CatalogError>>,
+{
+    loop {
+        match call().await {
+            Ok(_) => return true,
+            Err(CatalogError::NoLeader { .. } | CatalogError::Unknown { .. })
+                if !inbox.is_closed() => {}
+            Err(error) => {
+                // Whoever writes the index now sees in the table what is missing, and repeats it.
+                tracing::warn!(index = %uid, %error, "what became of settings is not reported");
+                return false;
             }
         }
     }

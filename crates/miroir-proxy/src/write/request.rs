@@ -60,6 +60,8 @@ pub enum Operation {
     Settings {
         /// The client's JSON object.
         patch: Value,
+        /// Whether an index that does not exist is created for it.
+        creates: bool,
     },
     /// Puts every setting back to its default.
     ResetSettings,
@@ -116,6 +118,8 @@ pub struct WriteRequest {
     pub index: IndexUid,
     /// What is to be done.
     pub operation: Operation,
+    /// The client's own `customMetadata` of a deletion. Documents bring theirs.
+    pub custom_metadata: Option<String>,
     /// Whether the client may have the index created by writing to it.
     pub may_create: bool,
     /// Whether another proxy sent it: it is never passed on again then.

@@ -152,11 +152,17 @@ impl Shared {
         (room, active): (&mut Option<OwnedSemaphorePermit>, &mut Option<Active>),
         deadline: Instant,
     ) -> Try {
-        let prepared = match self.prepare(&request.operation, route, deadline).await {
+        let mut prepared = match self.prepare(&request.operation, route, deadline).await {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return Try::Again,
             Err(error) => return Try::Done(Err(error)),
         };
+        if request.custom_metadata.is_some() {
+            prepared
+                .task
+                .custom_metadata
+                .clone_from(&request.custom_metadata);
+        }
         let (answer, answered) = oneshot::channel();
         let submission = Submission {
             work: prepared.work,

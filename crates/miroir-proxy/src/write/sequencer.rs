@@ -25,7 +25,7 @@ use super::op::{Op, Submission};
 use super::outcome::NodeLink;
 use super::plan;
 use super::prepare::Work;
-use super::provision::{self, Enqueued, Provisioning};
+use super::provision::{self, Provisioning, Told};
 use super::queue::{Queue, Ready, Ticket};
 use super::registrar::Unregistered;
 use super::{Shared, WriteError, dirty};
@@ -69,7 +69,7 @@ pub(super) struct Sequencer {
     /// Set when the index is gone: nothing more is taken.
     pub(super) ended: bool,
     lanes: BTreeMap<NodeId, mpsc::UnboundedSender<NodeRequest>>,
-    enqueued: mpsc::UnboundedSender<Enqueued>,
+    told: mpsc::UnboundedSender<Told>,
     stop: CancellationToken,
     last_ticket: Ticket,
     round: u64,
@@ -84,7 +84,7 @@ pub(super) fn spawn(
     proxy: ProxyId,
 ) -> mpsc::UnboundedSender<Message> {
     let (mailbox, inbox) = mpsc::unbounded_channel();
-    let (enqueued, reports) = mpsc::unbounded_channel();
+    let (told, reports) = mpsc::unbounded_channel();
     let whose = (route.uid.clone(), route.incarnation, proxy);
     tokio::spawn(provision::report(shared.catalog.clone(), whose, reports));
     let stop = CancellationToken::new();
@@ -99,7 +99,7 @@ pub(super) fn spawn(
         mailbox: mailbox.clone(),
         ended: false,
         lanes: BTreeMap::new(),
-        enqueued,
+        told,
         _stop_guard: stop.clone().drop_guard(),
         stop,
         last_ticket: 0,
@@ -363,9 +363,16 @@ impl Sequencer {
                     node_task,
                 };
                 // The reporter ends only when the index is somebody else's, which the table will say too.
-                let _ = self
-                    .enqueued
-                    .send((applied, self.provisioning.task_of(version)));
+                let task = self.provisioning.task_of(version);
+                let _ = self.told.send(Told::Enqueued(applied, task));
+            }
+            Report::SettingsRefused {
+                node,
+                version,
+                error,
+            } => {
+                self.provisioning.missed(node, Instant::now());
+                let _ = self.told.send(Told::Refused(version, error));
             }
             Report::SettingsMissed { node } => self.provisioning.missed(node, Instant::now()),
         }

@@ -3,6 +3,7 @@
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::cluster::{NewTask, TaskKind};
 use miroir_core::id::IndexUid;
+use miroir_core::settings;
 use serde_json::{Value, json};
 
 fn task(kind: TaskKind, details: Value) -> NewTask {
@@ -66,7 +67,12 @@ pub(super) fn deletion_of_all() -> NewTask {
 
 /// A change of settings, as the client wrote it.
 pub(super) fn settings(patch: &Value) -> NewTask {
-    task(TaskKind::SettingsUpdate, patch.clone())
+    task(TaskKind::SettingsUpdate, settings::details(patch))
+}
+
+/// The reset of all settings.
+pub(super) fn settings_reset() -> NewTask {
+    task(TaskKind::SettingsUpdate, settings::details_of_reset())
 }
 
 /// The creation of an index.

@@ -34,7 +34,9 @@ impl Shared {
     ) -> Unrouted {
         let (uid, operation) = (&request.index, &request.operation);
         match operation {
-            Operation::AddDocuments(_) | Operation::Settings { .. } if request.may_create => {
+            Operation::AddDocuments(_) | Operation::Settings { creates: true, .. }
+                if request.may_create =>
+            {
                 if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
                 }
@@ -65,7 +67,8 @@ impl Shared {
                 {
                     return Unrouted::Again;
                 }
-                let failed = tasks::failed(task_of(operation), &tasks::index_not_found(uid));
+                let mut failed = tasks::failed(task_of(operation), &tasks::index_not_found(uid));
+                failed.custom_metadata.clone_from(&request.custom_metadata);
                 Unrouted::Done(self.register(uid, &failed).await)
             }
         }
@@ -179,7 +182,8 @@ impl Shared {
             Err(error) => {
                 let failure: ApiError = match error.rejection() {
                     Some(Rejection::PrimaryKeyExists { primary_key, .. }) => {
-                        tasks::primary_key_already_exists(primary_key)
+                        let error = tasks::primary_key_already_exists(primary_key);
+                        ApiError::new(error.code, format!("Index `{uid}`: {error}"))
                     }
                     Some(Rejection::UnknownIndex(_) | Rejection::OtherIncarnation(_)) => {
                         tasks::index_not_found(uid)
@@ -221,8 +225,8 @@ fn task_of(operation: &Operation) -> NewTask {
         }
         Operation::DeleteByFilter { filter } => tasks::deletion_by_filter(filter),
         Operation::DeleteAll => tasks::deletion_of_all(),
-        Operation::Settings { patch } => tasks::settings(patch),
-        Operation::ResetSettings => tasks::settings(&serde_json::json!({})),
+        Operation::Settings { patch, .. } => tasks::settings(patch),
+        Operation::ResetSettings => tasks::settings_reset(),
         Operation::CreateIndex { primary_key } => tasks::creation(primary_key.as_deref()),
         Operation::UpdateIndex { primary_key } => tasks::update(primary_key.as_deref()),
         Operation::DeleteIndex => tasks::index_deletion(),

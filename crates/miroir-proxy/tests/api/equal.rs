@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
+use crate::equal_routes;
 use crate::support::{INDEX, KEY, Layout, Proxy};
 
 const SHARDS: u16 = 8;
@@ -26,7 +27,7 @@ const CORPUS: &[u8] = include_bytes!("../../../miroir-dev/data/packages-sample.n
 const TASK_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A real node. It ends with the value.
-struct Node {
+pub struct Node {
     address: SocketAddr,
     client: NodeClient,
     _running: Running,
@@ -143,7 +144,8 @@ impl Node {
         }
     }
 
-    async fn ask(&self, path: &str, body: &Value) -> Value {
+    /// The answer to a POST of `body`, or to a GET without one.
+    pub async fn ask(&self, path: &str, body: &Value) -> Value {
         let mut headers = miroir_meili::HeaderMap::new();
         let json = miroir_meili::HeaderValue::from_static("application/json");
         headers.insert("content-type", json);
@@ -406,6 +408,7 @@ async fn disjoint_nodes_answer_as_one() {
     let proxy = Proxy::start(layout.build()).await;
     check_searches(&proxy, &reference, "disjoint").await;
     check_documents(&proxy, &reference, "disjoint").await;
+    equal_routes::check(&proxy, &reference, "disjoint").await;
     let path = format!("/indexes/{INDEX}/stats");
     let fields = |stats: Value| stats["fieldDistribution"].clone();
     assert_eq!(
@@ -460,8 +463,10 @@ async fn copies_that_are_not_read_do_not_show() {
     let proxy = Proxy::start(replicas.build()).await;
     check_searches(&proxy, &reference, "replicas").await;
     check_documents(&proxy, &reference, "replicas").await;
+    equal_routes::check(&proxy, &reference, "replicas").await;
     drop(proxy);
     let proxy = Proxy::start(moving.build()).await;
     check_searches(&proxy, &reference, "moving").await;
     check_documents(&proxy, &reference, "moving").await;
+    equal_routes::check(&proxy, &reference, "moving").await;
 }

@@ -3,9 +3,12 @@
 
 mod documents;
 mod equal;
+mod equal_routes;
 mod failures;
 mod front;
+mod keys;
 mod listed;
+mod read_routes;
 mod search;
 mod statistics;
 mod support;

@@ -119,6 +119,17 @@ impl Catalog for Service {
             version: a.version,
             node_task: a.node_task,
         };
+        if let Some(refused) = request.refused {
+            let command = Command::RefuseSettings {
+                uid,
+                incarnation,
+                proxy: ProxyId(request.proxy),
+                version: refused.version,
+                error: serde_json::from_str(&refused.error).expect("an error object"),
+            };
+            let (_, epoch) = self.inner.command(&request.request_id, &command)?;
+            return Ok(Response::new(v1::SettingsEnqueuedReply { epoch }));
+        }
         let command = Command::SettingsEnqueued {
             uid,
             incarnation,
@@ -207,6 +218,27 @@ impl Catalog for Service {
             task: new_task(request.task)?,
         };
         task_reply(self.inner.command(&request.request_id, &command)?)
+    }
+
+    async fn cancel_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn delete_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn broadcast(
+        &self,
+        _: Request<v1::RegisterTaskRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("not used"))
     }
 
     async fn get_task(&self, _: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {

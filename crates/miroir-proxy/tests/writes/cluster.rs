@@ -138,6 +138,7 @@ pub fn request(operation: Operation) -> WriteRequest {
     };
     let index = IndexUid::parse("x").expect("a uid");
     WriteRequest {
+        custom_metadata: None,
         index,
         operation,
         may_create: true,
@@ -181,6 +182,7 @@ async fn forwarded(
         (method, path) => panic!("{method} {path}"),
     };
     let request = WriteRequest {
+        custom_metadata: None,
         forwarded: true,
         request_id: id,
         ..request(operation)

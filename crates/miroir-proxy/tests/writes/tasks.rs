@@ -81,6 +81,7 @@ async fn bad_requests_create_no_index() {
         (Operation::AddDocuments(broken), "malformed_payload"),
         (
             Operation::Settings {
+                creates: true,
                 patch: json!({ "stopWords": 1 }),
             },
             "invalid_settings_stop_words",
@@ -202,6 +203,7 @@ async fn settings_are_committed_first_and_reach_nodes_in_order() {
     let patch = json!({ "stopWords": ["the"] });
     let accepted = proxy
         .submit(Operation::Settings {
+            creates: true,
             patch: patch.clone(),
         })
         .await
@@ -221,6 +223,7 @@ async fn settings_are_committed_first_and_reach_nodes_in_order() {
         .expect("accepted");
     proxy
         .submit(Operation::Settings {
+            creates: true,
             patch: json!({ "stopWords": null, "dictionary": ["x"] }),
         })
         .await

@@ -70,6 +70,7 @@ async fn a_forwarded_request_is_never_passed_on() {
     one.add(json!([document("1", 0)])).await.expect("accepted");
     follows(&two, &cluster).await;
     let stray = WriteRequest {
+        custom_metadata: None,
         forwarded: true,
         ..request(add(json!([document("1", 1)])))
     };
@@ -217,6 +218,7 @@ async fn a_new_holder_gets_the_settings_without_any_write() {
     let proxy = cluster.proxy().await;
     proxy
         .submit(Operation::Settings {
+            creates: true,
             patch: json!({ "stopWords": ["the"] }),
         })
         .await

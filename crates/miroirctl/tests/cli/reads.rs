@@ -131,6 +131,7 @@ async fn json_documents_have_their_shapes() -> Result<()> {
         "replaces": 1, "phase": "CatchingUp", "documents_done": 0, "documents_total": 0, "bytes_done": 0,
         "attempts": 0, "last_error": null, "throttle_docs_per_s": null, "kind": "", "paused": false,
         "throttle_bytes_per_s": null, "documents_per_s": null, "eta_ms": null, "waits_for": null,
+        "pace_docs_per_s": null, "pace_reason": null,
     });
     let table = [
         (

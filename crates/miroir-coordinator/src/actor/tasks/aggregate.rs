@@ -209,7 +209,19 @@ fn details(task: &Task, status: TaskStatus, shares: &[Share]) -> Value {
             let deleted = if succeeded { deleted(shares) } else { 0 };
             fields.insert("deletedDocuments".to_owned(), Value::from(deleted));
         }
-        TaskKind::SettingsUpdate | TaskKind::IndexCreation | TaskKind::IndexUpdate => {}
+        // Every node names its own dump; clients are told one.
+        TaskKind::DumpCreation => {
+            let uid =
+                reports(shares).find_map(|(_, report)| report.details.as_ref()?.get("dumpUid"));
+            fields.insert("dumpUid".to_owned(), uid.cloned().unwrap_or_default());
+        }
+        TaskKind::SettingsUpdate
+        | TaskKind::IndexCreation
+        | TaskKind::IndexUpdate
+        | TaskKind::IndexCompaction
+        | TaskKind::SnapshotCreation
+        | TaskKind::TaskCancelation
+        | TaskKind::TaskDeletion => {}
     }
     let kept: Map<String, Value> = fields
         .into_iter()

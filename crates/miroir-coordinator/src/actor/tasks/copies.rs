@@ -75,6 +75,7 @@ mod tests {
             settings: Settings {
                 version: 1,
                 desired: json!({}),
+                unproven: Vec::new(),
             },
             writer: None,
             placement: placement.collect(),

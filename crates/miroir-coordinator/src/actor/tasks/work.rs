@@ -62,10 +62,18 @@ fn of(state: &ClusterState, task: &Task) -> Work {
             .any(|departed| departed.task == task.uid),
         // Of an index that is gone nothing more will come.
         (TaskKind::SettingsUpdate | TaskKind::IndexCreation, None) => true,
+        (TaskKind::IndexCompaction | TaskKind::DumpCreation | TaskKind::SnapshotCreation, _) => {
+            !state.broadcasts.iter().any(|one| one.task == task.uid)
+        }
         (
-            TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion | TaskKind::IndexUpdate,
+            TaskKind::DocumentAdditionOrUpdate
+            | TaskKind::DocumentDeletion
+            | TaskKind::IndexUpdate
+            | TaskKind::TaskCancelation,
             _,
         ) => true,
+        // Ended by the command that ends the last task that it waits for.
+        (TaskKind::TaskDeletion, _) => false,
     };
     let in_use = match index {
         Some(index) => users(index),
@@ -101,7 +109,12 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
         | TaskKind::DocumentAdditionOrUpdate
         | TaskKind::DocumentDeletion
         | TaskKind::IndexUpdate
-        | TaskKind::IndexDeletion => index.settings.version,
+        | TaskKind::IndexDeletion
+        | TaskKind::IndexCompaction
+        | TaskKind::TaskCancelation
+        | TaskKind::TaskDeletion
+        | TaskKind::DumpCreation
+        | TaskKind::SnapshotCreation => index.settings.version,
     };
     let mut complete = true;
     for node in users(index) {

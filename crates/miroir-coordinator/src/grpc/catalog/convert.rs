@@ -1,6 +1,8 @@
 //! Requests to commands.
 
-use miroir_core::cluster::{AppliedSettings, Command, NewIndex, NewTask, Rejection, Write};
+use miroir_core::cluster::{
+    AppliedSettings, Command, NewIndex, NewTask, Rejection, TaskKind, TaskQuery, Write,
+};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_proto::v1;
 use serde_json::Value;
@@ -84,6 +86,15 @@ pub(super) fn change_settings(request: v1::ChangeSettingsRequest) -> Converted {
 
 pub(super) fn settings_enqueued(request: v1::SettingsEnqueuedRequest) -> Converted {
     let (uid, incarnation) = index(request.index)?;
+    if let Some(refused) = request.refused {
+        return Ok(Command::RefuseSettings {
+            uid,
+            incarnation,
+            proxy: ProxyId(request.proxy),
+            version: refused.version,
+            error: serde_json::from_str(&refused.error).map_err(|_| missing("error"))?,
+        });
+    }
     let applied = request.applied.into_iter().map(|one| AppliedSettings {
         node: NodeId(one.node),
         version: one.version,
@@ -126,6 +137,50 @@ pub(super) fn register_task(request: v1::RegisterTaskRequest) -> Converted {
         uid,
         task: task(request.task)?,
     })
+}
+
+/// What is committed so that every node, or every node of an index, carries a task out by itself.
+pub(super) fn broadcast(request: v1::RegisterTaskRequest) -> Converted {
+    let uid = request.uid.as_deref().map(uid).transpose()?;
+    let task = task(request.task)?;
+    let is_of_index = match task.kind {
+        TaskKind::DumpCreation | TaskKind::SnapshotCreation => false,
+        TaskKind::IndexCompaction => true,
+        TaskKind::DocumentAdditionOrUpdate
+        | TaskKind::DocumentDeletion
+        | TaskKind::SettingsUpdate
+        | TaskKind::IndexCreation
+        | TaskKind::IndexUpdate
+        | TaskKind::IndexDeletion
+        | TaskKind::TaskCancelation
+        | TaskKind::TaskDeletion => return Err(missing("task.kind")),
+    };
+    if is_of_index != uid.is_some() {
+        return Err(missing("uid"));
+    }
+    Ok(Command::Broadcast { uid, task })
+}
+
+pub(super) fn cancel_tasks(request: v1::SelectTasksRequest) -> Converted {
+    let (query, original_filter) = selection(request)?;
+    Ok(Command::CancelTasks {
+        query,
+        original_filter,
+    })
+}
+
+pub(super) fn delete_tasks(request: v1::SelectTasksRequest) -> Converted {
+    let (query, original_filter) = selection(request)?;
+    Ok(Command::DeleteTasks {
+        query,
+        original_filter,
+    })
+}
+
+fn selection(request: v1::SelectTasksRequest) -> Result<(TaskQuery, String), Status> {
+    let query = request.query.ok_or_else(|| missing("query"))?;
+    let query = TaskQuery::try_from(&query).map_err(|error| status::of_convert(&error))?;
+    Ok((query, request.original_filter))
 }
 
 pub(super) fn write_result(result: &Result<TaskUid, Rejection>) -> v1::WriteResult {

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use miroir_core::cluster::{Task, TaskRegistry};
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::registry::IndexPattern;
+use miroir_core::cluster::{Task, TaskQuery, TaskRegistry};
+use miroir_core::id::TaskUid;
+use miroir_proto::ConvertError;
 use miroir_proto::v1::ListTasksRequest;
 use serde_json::Value;
 
@@ -22,7 +22,14 @@ pub(super) struct Page<'a> {
 }
 
 /// The page that `request` asks for: newest first, or oldest first with `reverse`.
-pub(super) fn page<'a>(registry: &'a TaskRegistry, request: &ListTasksRequest) -> Page<'a> {
+///
+/// # Errors
+/// When the request names what is no state, type or index uid.
+pub(super) fn page<'a>(
+    registry: &'a TaskRegistry,
+    request: &ListTasksRequest,
+) -> Result<Page<'a>, ConvertError> {
+    let query = TaskQuery::try_from(request)?;
     let limit = usize::try_from(request.limit.unwrap_or(LIMIT_DEFAULT)).unwrap_or(usize::MAX);
     let mut page = Page {
         tasks: Vec::new(),
@@ -30,7 +37,7 @@ pub(super) fn page<'a>(registry: &'a TaskRegistry, request: &ListTasksRequest) -
         next: None,
     };
     let mut take = |task: &'a Task| {
-        if !matches(task, request) {
+        if !query.matches(task) {
             return;
         }
         page.total += 1;
@@ -55,40 +62,7 @@ pub(super) fn page<'a>(registry: &'a TaskRegistry, request: &ListTasksRequest) -
     } else {
         registry.iter().rev().for_each(&mut take);
     }
-    page
-}
-
-fn matches(task: &Task, request: &ListTasksRequest) -> bool {
-    let listed = |list: &[String], value: Option<&str>| {
-        list.is_empty() || value.is_some_and(|value| list.iter().any(|one| one == value))
-    };
-    let after = |bound: Option<u64>, at: Option<u64>| {
-        bound.is_none_or(|bound| at.is_some_and(|at| at > bound))
-    };
-    let before = |bound: Option<u64>, at: Option<u64>| {
-        bound.is_none_or(|bound| at.is_some_and(|at| at < bound))
-    };
-    (request.uids.is_empty() || request.uids.contains(&task.uid.0))
-        && listed(&request.index_uids, task.index.as_ref().map(AsRef::as_ref))
-        && shown(&request.index_patterns, task)
-        && listed(&request.statuses, Some(task.status.as_str()))
-        && listed(&request.kinds, Some(task.kind.as_str()))
-        && after(request.after_enqueued_at_ms, Some(task.enqueued_at_ms))
-        && before(request.before_enqueued_at_ms, Some(task.enqueued_at_ms))
-        && after(request.after_started_at_ms, task.started_at_ms)
-        && before(request.before_started_at_ms, task.started_at_ms)
-        && after(request.after_finished_at_ms, task.finished_at_ms)
-        && before(request.before_finished_at_ms, task.finished_at_ms)
-}
-
-/// Whether whoever may see the indexes of these patterns may see a task.
-fn shown(patterns: &[String], task: &Task) -> bool {
-    let names = |uid: &IndexUid, pattern: &String| {
-        IndexPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(uid.as_str()))
-    };
-    let index = task.index.as_ref();
-    patterns.is_empty()
-        || index.is_some_and(|uid| patterns.iter().any(|pattern| names(uid, pattern)))
+    Ok(page)
 }
 
 /// Details without the keys that begin with `_`: those are notes of Miroir's own.
@@ -115,6 +89,7 @@ mod tests {
     use miroir_core::cluster::{
         ClusterState, Command, NewTask, Policy, TaskKind, TaskStatus, TaskUpdate,
     };
+    use miroir_core::id::IndexUid;
     use serde_json::json;
 
     use super::*;
@@ -168,7 +143,7 @@ mod tests {
         let mut request = ListTasksRequest::default();
         change(&mut request);
         let registry = tasks();
-        let page = page(&registry, &request);
+        let page = page(&registry, &request).expect("a request in our own words");
         let uids = page.tasks.iter().map(|task| task.uid.0).collect();
         (uids, page.total, page.next.map(|uid| uid.0))
     }
@@ -220,6 +195,13 @@ mod tests {
             ask(|r| r.kinds = text(&["dumpCreation"])),
             (vec![], 0, None)
         );
+        assert_eq!(ask(|r| r.begun = true), (vec![0], 1, None));
+        assert_eq!(ask(|r| r.nothing = true), (vec![], 0, None));
+        let unknown = ListTasksRequest {
+            kinds: text(&["cleaning"]),
+            ..ListTasksRequest::default()
+        };
+        assert!(page(&tasks(), &unknown).is_err());
         let both = ask(|r| (r.kinds, r.index_uids) = (text(&["settingsUpdate"]), text(&["b"])));
         assert_eq!(both, (vec![5, 3], 2, None));
     }

@@ -43,6 +43,7 @@ impl ClusterState {
             settings: Settings {
                 version: 1,
                 desired: Value::Object(serde_json::Map::new()),
+                unproven: Vec::new(),
             },
             writer: new.writer.filter(|proxy| self.may_write(*proxy)),
             nodes: nodes.map(|node| (node, NodeIndex::default())).collect(),
@@ -183,12 +184,11 @@ impl ClusterState {
         desired: &Value,
         task: &NewTask,
     ) -> Applied {
-        let index = self.index_written_by(whose)?;
-        index.settings.version += 1;
-        index.settings.desired = desired.clone();
-        index.updated_at_ms = at.ms;
-        let version = index.settings.version;
+        self.index_written_by(whose)?;
         let task = self.new_task(at, Some(whose.0.clone()), task, Vec::new());
+        let index = self.index_written_by(whose)?;
+        let version = index.settings.change(task, desired.clone());
+        index.updated_at_ms = at.ms;
         self.touch(at);
         Ok(Outcome::SettingsChanged { version, task })
     }

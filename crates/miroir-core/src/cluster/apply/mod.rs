@@ -9,6 +9,8 @@ mod node;
 mod operation;
 mod proxy;
 mod registry;
+mod settings;
+mod task;
 mod topology;
 mod wish;
 mod write;
@@ -115,6 +117,13 @@ impl ClusterState {
                 applied,
                 task,
             } => self.settings_enqueued(at, (uid, *incarnation, *proxy), applied, *task),
+            Command::RefuseSettings {
+                uid,
+                incarnation,
+                proxy,
+                version,
+                error,
+            } => self.refuse_settings(at, (uid, *incarnation, *proxy), *version, error),
             Command::DeleteIndex {
                 uid,
                 incarnation,
@@ -139,7 +148,19 @@ impl ClusterState {
                 let uid = self.new_task(at, uid.clone(), task, Vec::new());
                 Ok(Outcome::TaskRegistered(uid))
             }
-            Command::UpdateTasks { updates } => Ok(self.update_tasks(updates)),
+            Command::CancelTasks {
+                query,
+                original_filter,
+            } => Ok(self.cancel_tasks(at, query, original_filter)),
+            Command::DeleteTasks {
+                query,
+                original_filter,
+            } => Ok(self.delete_tasks(at, query, original_filter)),
+            Command::Broadcast { uid, task } => Ok(self.broadcast(at, uid.as_ref(), task)),
+            Command::BroadcastSent { task, node, answer } => {
+                Ok(self.broadcast_sent(at, *task, *node, answer))
+            }
+            Command::UpdateTasks { updates } => Ok(self.update_tasks(at, updates)),
             Command::EjectReplica {
                 uid,
                 incarnation,

@@ -227,6 +227,7 @@ impl ClusterState {
             index.leftovers.retain(|(node, _)| *node != id);
             index.pins.retain(|(node, _)| *node != id);
         }
+        self.forget_broadcasts_to(id);
         for departed in &mut self.departed {
             departed.waiting.remove(&id);
         }

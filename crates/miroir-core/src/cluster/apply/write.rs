@@ -183,7 +183,7 @@ impl ClusterState {
         Ok(verdicts)
     }
 
-    pub(super) fn update_tasks(&mut self, updates: &[TaskUpdate]) -> Outcome {
+    pub(super) fn update_tasks(&mut self, at: At, updates: &[TaskUpdate]) -> Outcome {
         for update in updates {
             self.tasks.change(update.uid, |task| {
                 task.status = update.status;
@@ -196,7 +196,9 @@ impl ClusterState {
                 task.started_at_ms = update.started_at_ms.or(task.started_at_ms);
                 task.finished_at_ms = update.finished_at_ms.or(task.finished_at_ms);
             });
+            self.settle_settings_task(at, update.uid);
         }
+        self.settle_deletions(at);
         let finished_max = usize::try_from(self.policy.finished_tasks_max).unwrap_or(usize::MAX);
         self.tasks.trim(finished_max);
         Outcome::Done

@@ -1,22 +1,27 @@
 //! A coordinator that leads, gives every proxy one table, and remembers a few tasks.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, BoxStream, StreamExt};
-use miroir_core::cluster::Task;
+use miroir_core::cluster::{ClusterState, Command, Outcome, Policy, Task};
+use miroir_core::id::Epoch;
 use miroir_core::routing::RoutingTable;
-use miroir_proto::v1;
 use miroir_proto::v1::catalog_server::{Catalog, CatalogServer};
 use miroir_proto::v1::coordinator_message::Message;
 use miroir_proto::v1::proxy_message;
 use miroir_proto::v1::routing_server::{Routing, RoutingServer};
+use miroir_proto::{REJECTION_METADATA, v1};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{TcpListenerStream, WatchStream};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
+
+/// When everything happens, in milliseconds since the Unix epoch; a moment later with every change.
+const NOW_MS: u64 = 1_800_000_000_000;
 
 type Messages = BoxStream<'static, Result<v1::CoordinatorMessage, Status>>;
 
@@ -30,7 +35,8 @@ pub struct Coordinator {
 
 #[derive(Clone)]
 struct Service {
-    table: watch::Receiver<Arc<RoutingTable>>,
+    table: watch::Sender<Arc<RoutingTable>>,
+    state: Arc<Mutex<ClusterState>>,
     tasks: Arc<Vec<Task>>,
     said_goodbye: Arc<AtomicBool>,
 }
@@ -40,10 +46,18 @@ impl Coordinator {
     pub async fn start(table: RoutingTable, tasks: Vec<Task>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let (sender, receiver) = watch::channel(Arc::new(table));
+        let mut state = ClusterState::default();
+        let bootstrap = Command::Bootstrap {
+            cluster_id: table.cluster_id.clone(),
+            policy: Policy::default(),
+        };
+        state.apply(1, NOW_MS, &bootstrap);
+        state.registry = Arc::clone(&table.registry);
+        let sender = watch::Sender::new(Arc::new(table));
         let said_goodbye = Arc::new(AtomicBool::new(false));
         let service = Service {
-            table: receiver,
+            table: sender.clone(),
+            state: Arc::new(Mutex::new(state)),
             tasks: Arc::new(tasks),
             said_goodbye: said_goodbye.clone(),
         };
@@ -119,7 +133,7 @@ impl Routing for Service {
             lease_ms: 3000,
             static_reads_ms: 600_000,
         };
-        let tables = WatchStream::new(self.table.clone())
+        let tables = WatchStream::new(self.table.subscribe())
             .map(|table| message(Message::Table(table.as_ref().into())));
         let first = stream::iter([message(Message::Welcome(welcome))]);
         // The session ends when the proxy closes its side.
@@ -183,6 +197,27 @@ impl Catalog for Service {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
 
+    async fn cancel_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
+    async fn delete_tasks(
+        &self,
+        _: Request<v1::SelectTasksRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
+    async fn broadcast(
+        &self,
+        _: Request<v1::RegisterTaskRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
     async fn get_task(
         &self,
         request: Request<v1::GetTaskRequest>,
@@ -221,10 +256,26 @@ impl Catalog for Service {
         }))
     }
 
+    /// Carried out, and published at once.
     async fn change_registry(
         &self,
-        _: Request<v1::ChangeRegistryRequest>,
+        request: Request<v1::ChangeRegistryRequest>,
     ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
-        Err(Status::unimplemented("this coordinator commits nothing"))
+        let change = request.into_inner().try_into().expect("a change");
+        let mut state = self.state.lock().expect("no panic while locked");
+        let mut table = RoutingTable::clone(&self.table.borrow());
+        let index = table.epoch.0 + 1;
+        let command = Command::ChangeRegistry { change };
+        if let Outcome::Rejected(rejection) = state.apply(index, NOW_MS + index, &command) {
+            let mut status = Status::failed_precondition("refused");
+            let json = serde_json::to_vec(&rejection).expect("plain data");
+            let value = MetadataValue::from_bytes(&json);
+            status.metadata_mut().insert_bin(REJECTION_METADATA, value);
+            return Err(status);
+        }
+        table.epoch = Epoch(index);
+        table.registry = Arc::clone(&state.registry);
+        self.table.send_replace(Arc::new(table));
+        Ok(Response::new(v1::ChangeRegistryReply { epoch: index }))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use miroir_core::cluster::ReplicaState;
 use miroir_core::id::{Epoch, GroupId, Incarnation, IndexUid, NodeId, ShardId};
+use miroir_core::registry::Registry;
 use miroir_core::routing::{IndexRoute, NodeRoute, ReplicaRoute, RoutingTable, ShardRoute};
 use serde_json::{Value, json};
 
@@ -19,6 +20,7 @@ pub struct Layout {
     shards: Vec<Vec<(u64, ReplicaState)>>,
     leftovers: Vec<(u64, u16)>,
     settings: Value,
+    registry: Arc<Registry>,
     epoch: u64,
 }
 
@@ -31,6 +33,7 @@ impl Layout {
             shards: Vec::new(),
             leftovers: Vec::new(),
             settings: json!({}),
+            registry: Arc::default(),
             epoch: 5,
         }
     }
@@ -59,6 +62,12 @@ impl Layout {
     /// The index's settings as its clients see them.
     pub fn settings(mut self, settings: Value) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Keys and the like.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Arc::new(registry);
         self
     }
 
@@ -120,7 +129,7 @@ impl Layout {
             groups: [group].into(),
             proxies: BTreeMap::new(),
             indexes: [(uid, Arc::new(index))].into(),
-            registry: Arc::default(),
+            registry: Arc::clone(&self.registry),
         }
     }
 }

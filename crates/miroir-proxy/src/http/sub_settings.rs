@@ -1,0 +1,94 @@
+//! One setting of an index, by a route of its own.
+
+use axum::extract::{Request, State};
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
+use miroir_core::request::parse_json;
+use miroir_core::settings::{SubSetting, Verb};
+use serde_json::Value;
+
+use super::incoming::Incoming;
+use super::path::Path;
+use super::{Server, body, index_uid, unsupported};
+use crate::error::HttpError;
+use crate::write::Operation;
+
+/// The setting that a path names, or the answer to one that Meilisearch does not have.
+async fn named(setting: &str, method: &Method, uri: &Uri) -> Result<&'static SubSetting, Response> {
+    match SubSetting::at(setting) {
+        Some(found) => Ok(found),
+        None => Err(unsupported::unknown_path(method.clone(), uri.clone())
+            .await
+            .into_response()),
+    }
+}
+
+/// `GET /indexes/{uid}/settings/{setting}`
+pub async fn get(
+    State(server): State<Server>,
+    Path((uid, setting)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<axum::Json<Value>, Response> {
+    let setting = named(&setting, &Method::GET, &uri).await?;
+    let read = async {
+        let uid = index_uid(&uid)?;
+        Box::pin(server.parts().reads.setting(uid.as_str(), setting)).await
+    };
+    read.await
+        .map(axum::Json)
+        .map_err(IntoResponse::into_response)
+}
+
+/// `PUT` or `PATCH /indexes/{uid}/settings/{setting}`, whichever the setting has.
+pub async fn update(
+    State(server): State<Server>,
+    Path((uid, setting)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Response> {
+    let setting = named(&setting, request.method(), request.uri()).await?;
+    let (verb, name) = match setting.verb {
+        Verb::Put => (Method::PUT, "PUT"),
+        Verb::Patch => (Method::PATCH, "PATCH"),
+    };
+    if *request.method() != verb {
+        let allowed = format!("GET, {name}, DELETE");
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        return Err(HttpError::method_not_allowed(method, path, &allowed).into_response());
+    }
+    let write = async {
+        let incoming = Incoming::read(&server, request).await?;
+        body::require_json(incoming.headers())?;
+        let value: Value = parse_json(incoming.body())?;
+        let patch = setting.patch(value)?;
+        let index = index_uid(&uid)?;
+        let operation = Operation::Settings {
+            patch,
+            creates: true,
+        };
+        Ok(incoming.submit(&server, index, operation).await)
+    };
+    write
+        .await
+        .map_err(|error: HttpError| error.into_response())
+}
+
+/// `DELETE /indexes/{uid}/settings/{setting}`
+pub async fn reset(
+    State(server): State<Server>,
+    Path((uid, setting)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Response> {
+    let setting = named(&setting, request.method(), request.uri()).await?;
+    let write = async {
+        let incoming = Incoming::read(&server, request).await?;
+        let index = index_uid(&uid)?;
+        let operation = Operation::Settings {
+            patch: setting.patch(Value::Null)?,
+            creates: false,
+        };
+        Ok(incoming.submit(&server, index, operation).await)
+    };
+    write
+        .await
+        .map_err(|error: HttpError| error.into_response())
+}

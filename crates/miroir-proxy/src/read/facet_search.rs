@@ -1,0 +1,40 @@
+//! Searching the values of a facet.
+
+use miroir_core::search::{FacetSearch, SearchSettings};
+
+use super::cover::Piece;
+use super::fault::Fault;
+use super::search::unreadable;
+use super::{Caller, Reads, choice};
+use crate::error::HttpError;
+
+impl Reads {
+    /// Answers a facet search of the index `uid`, as JSON.
+    ///
+    /// # Errors
+    /// What a node says to the client; `index_not_found`; `unavailable_shards`.
+    pub async fn facet_search(
+        &self,
+        uid: &str,
+        search: &FacetSearch,
+        caller: &Caller,
+    ) -> Result<String, HttpError> {
+        let mut begun = self.begin(uid)?;
+        let settings = SearchSettings::from_settings(&begun.scope.route.settings);
+        let query = search.body(None)?.to_string();
+        begun.scope.key = choice::key(&[uid.as_bytes(), query.as_bytes()]);
+        let path = format!("/indexes/{uid}/facet-search");
+        let ask = |piece: Piece| {
+            let path = &path;
+            async move {
+                let body = search.body(piece.filter().as_deref());
+                let body = body.map_err(|error| Fault::Refused(error.into()))?;
+                self.post(&piece, path, &body, caller).await
+            }
+        };
+        let gathered = begun.scope.gather(self.upstream(), ask).await?;
+        let answers = gathered.answers.iter();
+        let answers: Vec<&[u8]> = answers.map(|(_, body)| body.as_ref()).collect();
+        search.merge(&answers, &settings).map_err(unreadable)
+    }
+}

@@ -1,0 +1,193 @@
+//! Several searches in one request.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use miroir_core::api_error::{ApiError, Code};
+use miroir_core::id::IndexUid;
+use miroir_core::search::{Federated, IndexAnswers, MultiQuery, MultiSearch, SearchSettings};
+use serde_json::{Value, json};
+
+use super::cover::{Gathered, Piece};
+use super::fault::Fault;
+use super::search::unreadable;
+use super::{Begun, Caller, Reads, choice};
+use crate::error::HttpError;
+
+/// How many searches of one request are under way at the same time.
+const SEARCHES_AT_ONCE: usize = 8;
+
+const PATH: &str = "/multi-search";
+
+/// One index of a federated search, answered.
+struct Answered {
+    index: IndexUid,
+    settings: SearchSettings,
+    gathered: Gathered<Bytes>,
+    /// Kept until the answers are merged.
+    begun: Begun,
+}
+
+impl Reads {
+    /// Answers a multi-search, as JSON.
+    ///
+    /// # Errors
+    /// What the first search that fails is refused with, and its position.
+    pub async fn multi_search(
+        &self,
+        request: MultiSearch,
+        caller: &Caller,
+    ) -> Result<String, HttpError> {
+        match request.federation {
+            None => self.each(request.queries, caller).await,
+            Some(federation) => {
+                let queries = request.queries.into_iter().collect::<Result<_, _>>()?;
+                let federated = Federated::new(queries, federation);
+                self.federated(&federated, caller).await
+            }
+        }
+    }
+
+    /// Each search by itself.
+    async fn each(
+        &self,
+        queries: Vec<Result<MultiQuery, ApiError>>,
+        caller: &Caller,
+    ) -> Result<String, HttpError> {
+        let search = |(at, query): (usize, Result<MultiQuery, ApiError>)| async move {
+            let MultiQuery { index, query, .. } = query?;
+            let answer = Box::pin(self.search(index.as_str(), query, caller)).await;
+            let answer = answer.map_err(|error| error.inside_query(at))?;
+            // The answer is an object that is never empty.
+            Ok(format!(
+                r#"{{"indexUid":"{index}",{}"#,
+                answer.trim_start_matches('{')
+            ))
+        };
+        let searches = stream::iter(queries.into_iter().enumerate().map(search));
+        let mut searches = std::pin::pin!(searches.buffered(SEARCHES_AT_ONCE));
+        let mut results = Vec::new();
+        while let Some(result) = searches.next().await {
+            let result: Result<String, HttpError> = result;
+            results.push(result?);
+        }
+        Ok(format!(r#"{{"results":[{}]}}"#, results.join(",")))
+    }
+
+    /// All searches merged into one list.
+    async fn federated(&self, federated: &Federated, caller: &Caller) -> Result<String, HttpError> {
+        // As Meilisearch does, indexes that only have facets to check come last.
+        let (used, unused): (Vec<_>, Vec<_>) = federated
+            .indexes()
+            .into_iter()
+            .partition(|(_, positions)| !positions.is_empty());
+        let asked = used.into_iter().chain(unused);
+        let asked = asked.map(|(index, positions)| async move {
+            Box::pin(self.ask_index(federated, index, &positions, caller)).await
+        });
+        let mut asked = std::pin::pin!(stream::iter(asked).buffered(SEARCHES_AT_ONCE));
+        let mut answered: Vec<Answered> = Vec::new();
+        while let Some(index) = asked.next().await {
+            answered.push(index?);
+        }
+        let rules = answered.iter().map(Answered::ranking_rules);
+        federated.check_compatible(&rules.collect())?;
+        let answers: Vec<IndexAnswers<'_>> = answered.iter().map(Answered::view).collect();
+        let mut merged = federated.merge(&answers).map_err(unreadable)??;
+        if answers.is_empty() {
+            // No node was asked, so that none named the request.
+            merged.pop();
+            let uid = uuid::Uuid::now_v7();
+            merged.push_str(&format!(r#","requestUid":"{uid}"}}"#));
+        }
+        Ok(merged)
+    }
+
+    async fn ask_index(
+        &self,
+        federated: &Federated,
+        index: IndexUid,
+        positions: &[usize],
+        caller: &Caller,
+    ) -> Result<Answered, HttpError> {
+        let place = |error: HttpError| match positions.first() {
+            Some(first) => error.inside_query(*first),
+            None => error.inside_unused_facets(index.as_str()),
+        };
+        let mut begun = self.begin(index.as_str()).map_err(place)?;
+        let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
+        let legacy = begun.scope.table.registry.feature("legacySearch");
+        settings.caps_totals = legacy || self.inner.versions.caps_totals();
+        let body = |hidden: Option<&str>| {
+            let body = federated.body(&index, &settings, hidden);
+            body.map_err(|(at, error)| HttpError::from(error).inside_query(at))
+        };
+        begun.scope.key = key(&index, body(None)?);
+        let ask = |piece: Piece| {
+            let body = body(piece.filter().as_deref());
+            async move {
+                let body = body.map_err(Fault::Refused)?;
+                let asked = self.post(&piece, PATH, &body, caller).await;
+                asked.map_err(|fault| placed(fault, positions))
+            }
+        };
+        let gathered = begun.scope.gather(self.upstream(), ask).await;
+        let gathered = gathered.map_err(|error| match error.code() {
+            "index_not_found" => place(error),
+            _ => error,
+        })?;
+        Ok(Answered {
+            settings,
+            gathered,
+            begun,
+            index,
+        })
+    }
+}
+
+/// The ranking rules of an index that sets none. What each rule of relevance does, and so their
+/// names in some versions, makes no difference here.
+const RANKING_RULES: [&str; 6] = [
+    "words",
+    "typo",
+    "proximity",
+    "attribute",
+    "sort",
+    "exactness",
+];
+
+impl Answered {
+    fn ranking_rules(&self) -> (IndexUid, Vec<String>) {
+        let rules = &self.begun.scope.route.settings["rankingRules"];
+        let rules = rules.as_array().map(|rules| {
+            let rules = rules.iter().filter_map(Value::as_str);
+            rules.map(str::to_owned).collect()
+        });
+        let default = || RANKING_RULES.map(str::to_owned).to_vec();
+        (self.index.clone(), rules.unwrap_or_else(default))
+    }
+
+    fn view(&self) -> IndexAnswers<'_> {
+        let answers = self.gathered.answers.iter();
+        IndexAnswers {
+            index: self.index.clone(),
+            settings: self.settings.clone(),
+            bodies: answers.map(|(_, body)| body.as_ref()).collect(),
+        }
+    }
+}
+
+/// All pages of one request have the same key.
+fn key(index: &IndexUid, mut body: Value) -> u64 {
+    body["federation"] = json!(null);
+    choice::key(&[index.as_str().as_bytes(), body.to_string().as_bytes()])
+}
+
+/// A node's fault with the client's position of the query in place of the node's. A node that lacks
+/// the index says so in other words than for a single search.
+fn placed(fault: Fault, positions: &[usize]) -> Fault {
+    match fault {
+        Fault::Refused(error) if error.code() == Code::IndexNotFound.name() => Fault::Absent,
+        Fault::Refused(error) => Fault::Refused(error.at_queries(positions)),
+        Fault::Failed(_) | Fault::Absent => fault,
+    }
+}
