@@ -362,3 +362,5 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unseen_tests;
