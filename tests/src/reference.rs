@@ -73,16 +73,16 @@ impl Reference {
         })
     }
 
-    /// Its master key.
-    #[must_use]
-    pub fn key(&self) -> &'static str {
-        KEY
-    }
-
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> &str {
         self.client.proxies().first().map_or("", String::as_str)
+    }
+
+    /// The key it is asked with.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        KEY
     }
 
     /// Makes it hold exactly what the oracle says.

@@ -158,7 +158,11 @@ impl Server {
                 kept.map(|(name, value)| (name.clone(), value.clone()))
                     .collect()
             }
-            _ => body.clone(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => body.clone(),
         };
         let details = whole.then(|| task["details"].clone());
         Ok(json!({

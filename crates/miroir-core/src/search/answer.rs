@@ -1,9 +1,13 @@
 //! What one node answered to a search, read one level deep.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::distinct::{DistinctValue, values_of};
 use super::rank::Rank;
+use super::unseen::{Unseen, Values};
 use crate::hidden_field::{is_reserved, strip_facets};
 use crate::raw_json::{self, Members};
 
@@ -34,6 +38,8 @@ impl MergeError {
 pub(super) struct Hit<'a> {
     pub(super) members: Members<'a>,
     pub(super) rank: Rank,
+    /// What was read of its document beyond what it shows.
+    pub(super) unseen: Option<Members<'a>>,
 }
 
 /// A node's answer.
@@ -46,6 +52,15 @@ pub(super) struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Reads the body that the node at `position` sent.
     pub(super) fn read(body: &'a [u8], position: usize) -> Result<Self, MergeError> {
+        Self::read_with(body, None, position)
+    }
+
+    /// As [`read`](Self::read), with what was read of the hits' documents beside.
+    pub(super) fn read_with(
+        body: &'a [u8],
+        values: Option<(&'a [u8], &Unseen)>,
+        position: usize,
+    ) -> Result<Self, MergeError> {
         let unreadable = |error: &dyn std::fmt::Display| MergeError::Unreadable {
             position,
             detail: error.to_string(),
@@ -54,9 +69,17 @@ impl<'a> Answer<'a> {
         let members = raw_json::members(text).map_err(|e| unreadable(&e))?;
         let hits = member(&members, "hits").ok_or_else(|| unreadable(&"there are no `hits`"))?;
         let hits: Vec<&RawValue> = serde_json::from_str(hits).map_err(|e| unreadable(&e))?;
+        let mut values = match values {
+            Some((body, unseen)) => {
+                let body = std::str::from_utf8(body).map_err(|e| unreadable(&e))?;
+                let values = Values::read(body, &unseen.primary_key).map_err(|e| unreadable(&e))?;
+                Some((values, unseen))
+            }
+            None => None,
+        };
         let hits = hits
             .into_iter()
-            .map(|raw| Hit::read(raw.get()))
+            .map(|raw| Hit::read(raw.get(), values.as_mut()))
             .collect::<Result<_, _>>();
         Ok(Self {
             hits: hits.map_err(|e| unreadable(&e))?,
@@ -86,25 +109,69 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// The hits of an answer, unread.
+pub(super) fn hits_of(answer: &str) -> Result<Vec<&RawValue>, serde_json::Error> {
+    let members = raw_json::members(answer)?;
+    serde_json::from_str(member(&members, "hits").unwrap_or("null"))
+}
+
 impl<'a> Hit<'a> {
-    fn read(raw: &'a str) -> Result<Self, serde_json::Error> {
+    fn read(
+        raw: &'a str,
+        values: Option<&mut (Values<'a>, &Unseen)>,
+    ) -> Result<Self, serde_json::Error> {
         let members = raw_json::members(raw)?;
         let details = match member(&members, "_rankingScoreDetails") {
             Some(details) => serde_json::from_str(details)?,
             None => Map::new(),
         };
         let score = member(&members, "_rankingScore").and_then(|score| score.parse().ok());
-        let rank = Rank::new(&details, score.unwrap_or(0.0));
-        Ok(Self { members, rank })
+        let mut rank = Rank::new(&details, score.unwrap_or(0.0));
+        let mut unseen = None;
+        if let Some((values, of)) = values {
+            unseen = values.take(&members, &of.primary_key);
+            rank.reveal(&details, &of.keys, unseen.as_ref());
+        }
+        Ok(Self {
+            members,
+            rank,
+            unseen,
+        })
+    }
+
+    /// The values that the hit has for `path`, shown or not.
+    pub(super) fn values(&self, path: &str) -> BTreeSet<DistinctValue> {
+        let mut values = values_of(&self.members, path);
+        if let Some(unseen) = &self.unseen {
+            values.extend(values_of(unseen, path));
+        }
+        values
     }
 
     /// The hit as the client sees it.
     pub(super) fn write(&self, view: &View<'_>) -> String {
+        self.write_without(view, (view.without.as_slice(), view.without.as_slice()))
+    }
+
+    /// The hit as the client sees it, without what some paths name: the first ones in the hit
+    /// itself, the others in `_formatted`.
+    pub(super) fn write_without(
+        &self,
+        view: &View<'_>,
+        (paths, formatted): (&[&str], &[&str]),
+    ) -> String {
+        let paths = |name: &str| match name {
+            "_formatted" => formatted,
+            "_matchesPosition" => &[],
+            _ => paths,
+        };
         let kept: Vec<(&str, String)> = self
             .members
             .iter()
             .filter(|(name, _)| !is_reserved(name) && view.shows(name))
-            .filter_map(|(name, value)| Some((name.as_ref(), view.value(name, value.get())?)))
+            .filter_map(|(name, value)| {
+                Some((name.as_ref(), shown(name, value.get(), paths(name))?))
+            })
             .collect();
         raw_json::object(kept.iter().map(|(name, value)| (*name, value.as_str())))
     }
@@ -126,15 +193,19 @@ impl View<'_> {
             _ => true,
         }
     }
+}
 
-    fn value(&self, name: &str, raw: &str) -> Option<String> {
-        match (name, self.without) {
-            ("_formatted", Some(path)) => prune(&strip_facets(raw), path),
-            ("_formatted" | "_matchesPosition", _) => Some(strip_facets(raw).into_owned()),
-            (name, Some(path)) => prune_member(name, raw, path),
-            (_, None) => Some(raw.to_owned()),
-        }
-    }
+/// The value of a hit's member without what `paths` name; `None` when nothing is left.
+fn shown(name: &str, raw: &str, paths: &[&str]) -> Option<String> {
+    let whole = match name {
+        "_formatted" | "_matchesPosition" => strip_facets(raw).into_owned(),
+        _ => raw.to_owned(),
+    };
+    let mut paths = paths.iter();
+    paths.try_fold(whole, |raw, path| match name {
+        "_formatted" => prune(&raw, path),
+        _ => prune_member(name, &raw, path),
+    })
 }
 
 /// The member's value without what `path` names; `None` when nothing is left.
@@ -184,7 +255,7 @@ mod tests {
     #[test]
     fn hits_show_what_was_asked_for() {
         let raw = r#"{"_miroir_shard":"†††","id":1.10,"a":{"b":1,"c":2},"d":[{"b":1},{"e":2}],"_formatted":{"_miroir_shard":"†††","id":"1","a":{"b":"1"}},"_rankingScore":0.50,"_rankingScoreDetails":{"words":{"order":0}}}"#;
-        let hit = Hit::read(raw).expect("a hit");
+        let hit = Hit::read(raw, None).expect("a hit");
         let table = [
             (
                 false,

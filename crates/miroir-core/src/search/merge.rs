@@ -1,25 +1,48 @@
 //! One answer from the answers of several nodes.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::slice;
 
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, Hit, MergeError, View};
-use super::distinct::{Seen, values_of};
+use super::distinct::Seen;
+use super::facet_value::normalise;
 use super::facets::{merge_distributions, merge_stats};
 use super::plan::Plan;
 use super::query::Pagination;
+use super::unseen::covers;
 use crate::api_error::ApiError;
 use crate::hidden_field::strip_facets;
 use crate::raw_json;
 
+/// The least weighed score of every hit with which Meilisearch does without a search by meaning.
+const GOOD_ENOUGH: f64 = 0.45;
+
+/// What one node said to a search.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeAnswer<'a> {
+    /// Its answer to the search.
+    pub body: &'a [u8],
+    /// Its answer to [`Plan::values_request`], if that asked for something.
+    pub values: Option<&'a [u8]>,
+}
+
 /// The hits of the wanted window, and how many of those fetched were not distinct.
 struct Merged<'a, 'n> {
-    window: Vec<&'n Hit<'a>>,
+    /// Those up to the end of the window.
+    first: Vec<&'n Hit<'a>>,
+    /// How many of them come before the window.
+    skipped: usize,
     rejected: u64,
+}
+
+impl<'a, 'n> Merged<'a, 'n> {
+    fn window(&self) -> &[&'n Hit<'a>] {
+        self.first.get(self.skipped..).unwrap_or_default()
+    }
 }
 
 impl Plan {
@@ -34,11 +57,23 @@ impl Plan {
         answers: &[&[u8]],
         failures: &BTreeMap<String, ApiError>,
     ) -> Result<String, MergeError> {
-        let answers: Vec<Answer<'_>> = answers
+        let answers: Vec<NodeAnswer<'_>> = answers
             .iter()
-            .enumerate()
-            .map(|(position, body)| Answer::read(body, position))
-            .collect::<Result<_, _>>()?;
+            .map(|body| NodeAnswer { body, values: None })
+            .collect();
+        self.merge_answers(&answers, failures)
+    }
+
+    /// As [`merge`](Self::merge), with what was read of documents beside the hits.
+    ///
+    /// # Errors
+    /// When an answer is not a search result, or not one of documents.
+    pub fn merge_answers(
+        &self,
+        answers: &[NodeAnswer<'_>],
+        failures: &BTreeMap<String, ApiError>,
+    ) -> Result<String, MergeError> {
+        let answers = self.read(answers)?;
         let mut out = String::from("{");
         match answers.as_slice() {
             [answer] if self.direct => self.write_direct(&mut out, answer),
@@ -49,6 +84,38 @@ impl Plan {
         }
         out.push('}');
         Ok(out)
+    }
+
+    /// The answer to the search that this is the [first half](Self::first_half) of, if that needs no
+    /// other half: the words alone find as many hits as are wanted, all of them good.
+    ///
+    /// # Errors
+    /// As [`merge_answers`](Self::merge_answers).
+    pub fn merge_half(&self, answers: &[NodeAnswer<'_>]) -> Result<Option<String>, MergeError> {
+        let read = self.read(answers)?;
+        let weight = 1.0 - self.half_of.unwrap_or_default();
+        let end = self.end();
+        let first = self.merge_hits(&read).first;
+        let good = |hit: &&Hit<'_>| hit.rank.score() * weight >= GOOD_ENOUGH;
+        if (first.len() as u64) < end || !first.iter().all(good) {
+            return Ok(None);
+        }
+        let mut out = String::from("{");
+        self.write_merged(&mut out, &read);
+        push_member(&mut out, "semanticHitCount", "0");
+        out.push('}');
+        Ok(Some(out))
+    }
+
+    fn read<'a>(&self, answers: &[NodeAnswer<'a>]) -> Result<Vec<Answer<'a>>, MergeError> {
+        let read = |(position, answer): (usize, &NodeAnswer<'a>)| match answer
+            .values
+            .zip(self.unseen.as_ref())
+        {
+            None => Answer::read(answer.body, position),
+            values => Answer::read_with(answer.body, values, position),
+        };
+        answers.iter().enumerate().map(read).collect()
     }
 
     /// The node's answer without what is Miroir's.
@@ -71,7 +138,7 @@ impl Plan {
 
     fn write_merged(&self, out: &mut String, answers: &[Answer<'_>]) {
         let merged = self.merge_hits(answers);
-        self.push_hits(out, merged.window.iter().copied());
+        self.push_hits(out, merged.window().iter().copied());
         push_member(out, "query", &to_json(&self.query.q().unwrap_or_default()));
         let first = |name: &str| answers.iter().find_map(|answer| answer.raw(name));
         push_optional(out, "queryVector", first("queryVector"));
@@ -82,11 +149,15 @@ impl Plan {
         push_member(out, "processingTimeMs", &slowest.unwrap_or(0).to_string());
         let found = self.push_totals(out, answers, merged.rejected);
         self.push_facets(out, answers, found);
+        // The one that the client waited for.
+        let slowest = answers.iter().max_by_key(|a| a.count("processingTimeMs"));
+        let performance = slowest.and_then(|answer| answer.raw("performanceDetails"));
+        push_optional(out, "performanceDetails", performance);
         push_optional(out, "requestUid", first("requestUid"));
         push_optional(out, "metadata", first("metadata"));
         if first("semanticHitCount").is_some() {
             let semantic = merged
-                .window
+                .window()
                 .iter()
                 .filter(|hit| hit.rank.is_semantic())
                 .count();
@@ -103,21 +174,20 @@ impl Plan {
             .collect();
         let mut seen = Seen::default();
         let mut merged = Merged {
-            window: Vec::new(),
+            first: Vec::new(),
+            skipped: usize::try_from(offset).unwrap_or(usize::MAX),
             rejected: 0,
         };
-        let mut taken = 0;
         for hit in interleave(&lists, |a, b| a.rank.compare(&b.rank, ratio)) {
             if let Some(path) = self.distinct()
-                && !seen.admit(values_of(&hit.members, path))
+                && !seen.admit(hit.values(path))
             {
                 merged.rejected += 1;
                 continue;
             }
-            if taken >= offset && taken - offset < limit {
-                merged.window.push(hit);
+            if (merged.first.len() as u64) < offset + limit {
+                merged.first.push(hit);
             }
-            taken += 1;
         }
         merged
     }
@@ -126,9 +196,20 @@ impl Plan {
         let view = View {
             score: self.query.shows_score(),
             details: self.query.shows_details(),
-            without: self.added.as_deref(),
+            without: None,
         };
-        let hits: Vec<String> = hits.map(|hit| hit.write(&view)).collect();
+        let added: Vec<&str> = self.added.iter().map(String::as_str).collect();
+        let formatted = self.query.formatted();
+        let is_formatted = |path: &&str| {
+            let mut names = formatted.iter();
+            names.any(|name| *name == "*" || covers(name, path))
+        };
+        let unformatted: Vec<&str> = added.iter().copied().filter(|p| !is_formatted(p)).collect();
+        let write = |hit: &Hit<'_>| match added.as_slice() {
+            [] => hit.write(&view),
+            added => hit.write_without(&view, (added, &unformatted)),
+        };
+        let hits: Vec<String> = hits.map(write).collect();
         push_member(out, "hits", &format!("[{}]", hits.join(",")));
     }
 
@@ -145,6 +226,12 @@ impl Plan {
         };
         match self.query.pagination() {
             Pagination::Offset { offset, limit } => {
+                let reach = if self.settings.caps_totals {
+                    self.settings.max_total_hits
+                } else {
+                    u64::MAX
+                };
+                let offset = offset.min(reach);
                 let found = sum("estimatedTotalHits");
                 push_member(out, "limit", &limit.to_string());
                 push_member(out, "offset", &offset.to_string());
@@ -156,7 +243,10 @@ impl Plan {
                 hits_per_page,
             } => {
                 let found = sum("totalHits");
-                let total = shown(found);
+                let total = match self.count_distinct(answers) {
+                    Some(distinct) => distinct,
+                    None => shown(found),
+                };
                 let pages = if hits_per_page == 0 {
                     0
                 } else {
@@ -171,12 +261,44 @@ impl Plan {
         }
     }
 
+    /// How many hits are left when each value of the distinct attribute has one: nodes leave one for
+    /// each of theirs. `None` when nodes do not tell the values, not all of them, or several of one
+    /// hit.
+    fn count_distinct(&self, answers: &[Answer<'_>]) -> Option<u64> {
+        let path = self.counted_by()?;
+        let most = usize::try_from(self.settings.node_max_values()).unwrap_or(usize::MAX);
+        let mut values = BTreeSet::new();
+        let mut without = 0;
+        for answer in answers {
+            let facets = answer.object("facetDistribution")?;
+            let counts = facets.get(path)?.as_object()?;
+            if counts.len() >= most || counts.values().any(|count| count.as_u64() != Some(1)) {
+                return None;
+            }
+            without += answer.count("totalHits").checked_sub(counts.len() as u64)?;
+            values.extend(counts.keys().map(|value| normalise(value)));
+        }
+        let found = values.len() as u64 + without;
+        Some(if self.settings.caps_totals {
+            found.min(self.settings.max_total_hits)
+        } else {
+            found
+        })
+    }
+
     fn push_facets(&self, out: &mut String, answers: &[Answer<'_>], found: u64) {
-        let (distributions, stats) = facets_of(answers);
+        let (distributions, mut stats) = facets_of(answers);
         if distributions.is_empty() {
             return;
         }
-        let merged = merge_distributions(&distributions, &stats, &self.settings, found);
+        let mut merged = merge_distributions(&distributions, &stats, &self.settings, found);
+        if let Some(path) = self.counted_by().filter(|_| !self.counts_for_client()) {
+            merged.remove(path);
+            stats.remove(path);
+            if self.query.facets().next().is_none() {
+                return;
+            }
+        }
         push_member(out, "facetDistribution", &to_json(&merged));
         push_member(out, "facetStats", &to_json(&stats));
     }

@@ -33,12 +33,14 @@ mod query;
 mod rank;
 mod settings;
 mod similar;
+mod unseen;
 
 pub use answer::MergeError;
 pub use documents::{Window, merge_documents, windows};
 pub use documents_sort::DocumentSort;
 pub use facet_search::FacetSearch;
 pub use federated::{Federated, Federation, IndexAnswers, MultiQuery, MultiSearch};
+pub use merge::NodeAnswer;
 pub use plan::Plan;
 pub use query::{Pagination, SearchQuery};
 pub use settings::{FacetOrder, SearchSettings};

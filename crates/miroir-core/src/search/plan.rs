@@ -1,9 +1,14 @@
 //! What to ask the nodes for one search.
 
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::answer::{MergeError, hits_of};
 use super::query::{Pagination, SearchQuery};
 use super::settings::SearchSettings;
+use super::unseen::{Unseen, covers};
 use crate::api_error::ApiError;
 use crate::hidden_field::and_filter;
 
@@ -13,16 +18,19 @@ use crate::hidden_field::and_filter;
 /// to the end of the wanted window, because any node may hold all of them, and for the
 /// details by which hits are ranked.
 ///
-/// Not exact, because nodes do not tell what would be needed: sorting by an attribute that is
-/// not displayed, and `distinct` by such an attribute (each node's own order and hits are
-/// kept); `matchingStrategy: frequency`; totals and facet counts under `distinct`.
+/// What is not displayed and decides the order or the distinctness of hits is read from the
+/// documents ([`values_request`](Self::values_request)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub(super) query: SearchQuery,
     pub(super) settings: SearchSettings,
     pub(super) direct: bool,
-    /// The distinct attribute, if the merge must ask for it beyond the client's attributes.
-    pub(super) added: Option<String>,
+    /// Attributes that the merge must ask for beyond the client's.
+    pub(super) added: Vec<String>,
+    /// What hits do not show and the merge needs.
+    pub(super) unseen: Option<Unseen>,
+    /// How much meaning would weigh in the search that this is the first half of.
+    pub(super) half_of: Option<f64>,
 }
 
 impl Plan {
@@ -30,17 +38,28 @@ impl Plan {
     #[must_use]
     pub fn new(query: SearchQuery, settings: SearchSettings, node_count: usize) -> Self {
         let direct = node_count == 1;
+        let mut settings = settings;
+        if settings.orders_all_alike && query.facets().any(|facet| facet == "*") {
+            let orders = &mut settings.sort_facet_values_by;
+            orders.retain(|facet, _| facet == "*");
+        }
         let mut plan = Self {
             query,
             settings,
             direct,
-            added: None,
+            added: Vec::new(),
+            unseen: None,
+            half_of: None,
         };
         if !direct {
-            plan.added = plan
-                .distinct()
+            plan.unseen = Unseen::new(&plan.query, &plan.settings);
+            let by_id = plan.unseen.as_ref().map(|unseen| &*unseen.primary_key);
+            let added: BTreeSet<&str> = plan.distinct().into_iter().chain(by_id).collect();
+            plan.added = added
+                .into_iter()
                 .filter(|path| plan.must_ask_for(path))
-                .map(str::to_owned);
+                .map(str::to_owned)
+                .collect();
         }
         plan
     }
@@ -51,10 +70,6 @@ impl Plan {
     }
 
     fn must_ask_for(&self, path: &str) -> bool {
-        let covers = |wanted: &str, path: &str| {
-            path.strip_prefix(wanted)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
         self.query.attributes_to_retrieve().is_some_and(|wanted| {
             !wanted
                 .iter()
@@ -81,30 +96,95 @@ impl Plan {
         Ok(Value::Object(body))
     }
 
+    /// The end of the wanted window. None of the hits before an empty one are wanted either: a node
+    /// that is asked for none ranks none, and leaves none out for its rank.
+    pub(super) fn end(&self) -> u64 {
+        match self.query.pagination().window(self.settings.max_total_hits) {
+            (_, 0) => 0,
+            (offset, limit) => offset + limit,
+        }
+    }
+
+    /// The distinct attribute if its values can be counted: exact totals are wanted, which are then
+    /// the numbers of these values, and nodes tell them as those of a facet.
+    pub(super) fn counted_by(&self) -> Option<&str> {
+        let path = self.distinct()?;
+        let paged = matches!(self.query.pagination(), Pagination::Page { .. });
+        let by_words = self.query.semantic_ratio().is_none();
+        (paged && by_words && !self.direct && self.settings.facetable.contains(path))
+            .then_some(path)
+    }
+
+    /// Whether the client asks for the facet of the distinct attribute itself.
+    pub(super) fn counts_for_client(&self) -> bool {
+        let mut facets = self.query.facets();
+        facets.any(|facet| facet == "*" || Some(facet) == self.distinct())
+    }
+
+    /// The search by words that is the first half of this one by words and meaning. One node does
+    /// without the other half when the words alone find enough, which takes all nodes' hits to say.
+    #[must_use]
+    pub fn first_half(&self) -> Option<Self> {
+        let ratio = self.query.hybrid_ratio().filter(|_| !self.direct)?;
+        // What cannot be asked for at all is for nodes to refuse.
+        let dimensions = self.settings.embedders.get(self.query.embedder()?)?;
+        let given = self.query.vector_length();
+        if given.is_some_and(|given| dimensions.is_some_and(|known| known != given)) {
+            return None;
+        }
+        let mut half = Self::new(self.query.without_meaning(), self.settings.clone(), 2);
+        half.half_of = Some(ratio);
+        Some(half)
+    }
+
     /// Asks for everything the merge needs.
     fn widen(&self, body: &mut Map<String, Value>) {
-        let (offset, limit) = self.query.pagination().window(self.settings.max_total_hits);
+        let end = self.end();
         let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
         match self.query.pagination() {
             Pagination::Offset { .. } => {
                 set("offset", Value::from(0));
-                set("limit", Value::from(offset + limit));
+                set("limit", Value::from(end));
             }
             // Page mode makes a node count all its hits, so that the sum is exact.
             Pagination::Page { .. } => {
                 set("page", Value::from(1));
-                set("hitsPerPage", Value::from(offset + limit));
+                set("hitsPerPage", Value::from(end));
             }
         }
         set("showRankingScoreDetails", Value::Bool(true));
-        if self.query.semantic_ratio().is_some() {
+        if self.query.semantic_ratio().is_some() || self.half_of.is_some() {
             set("showRankingScore", Value::Bool(true));
         }
-        if let (Some(path), Some(Value::Array(wanted))) =
-            (&self.added, body.get_mut("attributesToRetrieve"))
-        {
-            wanted.push(Value::from(path.as_str()));
+        if let Some(path) = self.counted_by() {
+            let facets = body
+                .entry("facets")
+                .or_insert_with(|| Value::Array(Vec::new()));
+            if let Some(facets) = facets.as_array_mut().filter(|_| !self.counts_for_client()) {
+                facets.push(Value::from(path));
+            }
         }
+        if let Some(Value::Array(wanted)) = body.get_mut("attributesToRetrieve") {
+            wanted.extend(self.added.iter().map(|path| Value::from(path.as_str())));
+        }
+    }
+
+    /// What else to ask a node that gave this answer: a body for `documents/fetch` of the same
+    /// index, whose answer goes into the merge beside it. `None` when nothing is missing.
+    ///
+    /// # Errors
+    /// When the answer is not a search result.
+    pub fn values_request(&self, answer: &[u8]) -> Result<Option<Value>, MergeError> {
+        let Some(unseen) = &self.unseen else {
+            return Ok(None);
+        };
+        let unreadable = |detail: String| MergeError::Unreadable {
+            position: 0,
+            detail,
+        };
+        let text = std::str::from_utf8(answer).map_err(|e| unreadable(e.to_string()))?;
+        let hits: Vec<&RawValue> = hits_of(text).map_err(|e| unreadable(e.to_string()))?;
+        Ok(unseen.request(&hits))
     }
 }
 

@@ -115,10 +115,7 @@ impl SearchQuery {
         for (name, code) in lists {
             check_attributes(name, query.texts(name), code)?;
         }
-        // A crop may give its length: `overview:20`.
-        let cropped = query
-            .texts("attributesToCrop")
-            .map(|a| a.rsplit_once(':').map_or(a, |(a, _)| a));
+        let cropped = query.texts("attributesToCrop").map(uncropped);
         check_attributes(
             "attributesToCrop",
             cropped,
@@ -147,6 +144,17 @@ impl SearchQuery {
                 hits_per_page: hits_per_page.unwrap_or(DEFAULT_LIMIT),
             },
         }
+    }
+
+    /// The attributes that are highlighted or cropped, and so shown formatted though not retrieved.
+    pub(super) fn formatted(&self) -> Vec<&str> {
+        let cropped = self.texts("attributesToCrop").map(uncropped);
+        self.texts("attributesToHighlight").chain(cropped).collect()
+    }
+
+    /// What the query sorts by, in order.
+    pub(super) fn sort(&self) -> impl Iterator<Item = &str> {
+        self.texts("sort")
     }
 
     /// The client's filter, of any JSON type.
@@ -185,6 +193,36 @@ impl SearchQuery {
                 .and_then(Value::as_f64)
                 .unwrap_or(0.5),
         )
+    }
+
+    /// The ratio of a search that looks for both words and meaning.
+    pub(super) fn hybrid_ratio(&self) -> Option<f64> {
+        let ratio = self.semantic_ratio()?;
+        let has_words = self.q().is_some_and(|q| !q.trim().is_empty());
+        (has_words && ratio > 0.0 && ratio < 1.0).then_some(ratio)
+    }
+
+    /// The embedder of a search by meaning.
+    pub(super) fn embedder(&self) -> Option<&str> {
+        self.members.get("hybrid")?.get("embedder")?.as_str()
+    }
+
+    /// The dimensions of the vector that the client gives.
+    pub(super) fn vector_length(&self) -> Option<u64> {
+        let vector = self.members.get("vector")?.as_array()?;
+        Some(vector.len() as u64)
+    }
+
+    /// The same search by words only.
+    pub(super) fn without_meaning(&self) -> Self {
+        let mut members = self.members.clone();
+        members.retain(|name, _| !matches!(name.as_str(), "hybrid" | "vector"));
+        Self { members }
+    }
+
+    /// The facets that the query counts.
+    pub(super) fn facets(&self) -> impl Iterator<Item = &str> {
+        self.texts("facets")
     }
 
     /// Whether hits show `_rankingScore`.
@@ -229,6 +267,13 @@ impl SearchQuery {
     }
 }
 
+/// The attribute of a crop, which may give its length: `overview:20`.
+fn uncropped(attribute: &str) -> &str {
+    attribute
+        .rsplit_once(':')
+        .map_or(attribute, |(name, _)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +300,7 @@ mod tests {
             ("hybridSemanticRatio", "0.25"),
             ("vector", "1,2.5"),
             ("useNetwork", "true"),
+            ("showPerformanceDetails", "true"),
         ]);
         let from_post = post(json!({
             "q": "a cat", "page": 2, "hitsPerPage": 5, "attributesToRetrieve": ["id", "title"],

@@ -7,14 +7,52 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use super::distinct::DistinctValue;
 use super::facet_value::normalise;
+use super::unseen::{SortKey, is_hidden_rule, is_sort_rule, sort_value};
+use crate::raw_json::Members;
 
 /// What a hit is ranked by.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Rank {
     rules: Vec<Rule>,
+    /// What each rule adds to a score.
+    parts: Vec<Part>,
     /// `_rankingScore`, compared only between the two halves of a hybrid search.
     score: f64,
+}
+
+/// What a rule adds to a score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Part {
+    /// A step between two of the rules before.
+    Step {
+        /// From 0 to 1.
+        score: f64,
+        /// How many steps the rule has.
+        of: f64,
+    },
+    /// Nothing: it sorts.
+    None,
+}
+
+impl Part {
+    /// `matching` is how many words the hit matches.
+    fn read(name: &str, detail: &Value, matching: f64) -> Self {
+        let number = |field: &str| detail.get(field).and_then(Value::as_f64);
+        let Some(score) = number("score") else {
+            return Self::None;
+        };
+        let of = match name {
+            "words" => number("maxMatchingWords").unwrap_or(1.0),
+            "typo" => number("maxTypoCount").unwrap_or(0.0) + 1.0,
+            // Seven distances between any two neighbours. Nodes do not tell it.
+            "proximity" => 1.0 + 7.0 * (matching - 1.0).max(0.0),
+            // Told by no node either, and last before a sort by default.
+            _ => 1.0,
+        };
+        Self::Step { score, of }
+    }
 }
 
 /// One ranking rule's result. In every comparison `Greater` means ranks higher.
@@ -48,8 +86,8 @@ enum Rule {
     Vector(f64),
     /// The node ran out of time before this rule.
     Skipped,
-    /// A rule whose value the node does not tell (a sort on an attribute that is not
-    /// displayed) or that is not known here. Says nothing about the order.
+    /// A rule whose value the node does not tell and that was not read otherwise, or one that
+    /// is not known here. Says nothing about the order.
     Opaque,
 }
 
@@ -63,21 +101,51 @@ enum SortValue {
 impl Rank {
     /// Reads the details and the score of a hit.
     pub(super) fn new(details: &Map<String, Value>, score: f64) -> Self {
-        let mut rules: Vec<(u64, Rule)> = details
-            .iter()
-            .map(|(name, detail)| {
-                let order = detail
-                    .get("order")
-                    .and_then(Value::as_u64)
-                    .unwrap_or(u64::MAX);
-                (order, Rule::read(name, detail))
-            })
-            .collect();
-        rules.sort_by_key(|(order, _)| *order);
+        let matching = details
+            .get("words")
+            .and_then(|words| words.get("matchingWords"));
+        let matching = matching.and_then(Value::as_f64).unwrap_or(1.0);
+        let parts = in_order(details).map(|(name, detail)| Part::read(name, detail, matching));
+        let rules = in_order(details);
         Self {
-            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            parts: parts.collect(),
+            rules: rules
+                .map(|(name, detail)| Rule::read(name, detail))
+                .collect(),
             score,
         }
+    }
+
+    /// Fills in what the node did not tell, from what was read of the document. `keys` are what
+    /// hits are sorted by, in the rules' order.
+    pub(super) fn reveal(
+        &mut self,
+        details: &Map<String, Value>,
+        keys: &[SortKey],
+        document: Option<&Members<'_>>,
+    ) {
+        let rules = self.rules.iter_mut().zip(in_order(details));
+        let sorts = rules.filter(|(_, (name, _))| is_sort_rule(name));
+        for ((rule, (name, _)), key) in sorts.zip(keys) {
+            if is_hidden_rule(name) {
+                let value = document.and_then(|document| sort_value(document, key));
+                *rule = Rule::Sort {
+                    ascending: key.ascending,
+                    value: match value {
+                        Some(DistinctValue::Number(bits)) => {
+                            SortValue::Number(f64::from_bits(bits))
+                        }
+                        Some(DistinctValue::Text(text)) => SortValue::Text(text),
+                        None => SortValue::Missing,
+                    },
+                };
+            }
+        }
+    }
+
+    /// The node's own score.
+    pub(super) const fn score(&self) -> f64 {
+        self.score
     }
 
     /// Whether the hit was found by meaning rather than by words.
@@ -91,11 +159,15 @@ impl Rank {
     ///
     /// `semantic_ratio` weighs a hit found by meaning against one found by words.
     pub(super) fn compare(&self, other: &Self, semantic_ratio: f64) -> Ordering {
-        for (mine, theirs) in self.rules.iter().zip(&other.rules) {
+        for (at, (mine, theirs)) in self.rules.iter().zip(&other.rules).enumerate() {
             let order = match (mine, theirs) {
-                (Rule::Vector(_), Rule::Vector(_)) => mine.compare(theirs),
-                (Rule::Vector(_), _) => self.compare_halves(other, semantic_ratio),
-                (_, Rule::Vector(_)) => other.compare_halves(self, semantic_ratio).reverse(),
+                (Rule::Vector(a), Rule::Vector(b)) => a.total_cmp(b),
+                (Rule::Vector(similarity), _) => {
+                    other.compare_with_meaning(at, *similarity, semantic_ratio)
+                }
+                (_, Rule::Vector(similarity)) => self
+                    .compare_with_meaning(at, *similarity, semantic_ratio)
+                    .reverse(),
                 _ => mine.compare(theirs),
             };
             if order != Ordering::Equal {
@@ -105,16 +177,47 @@ impl Rank {
         self.rules.len().cmp(&other.rules.len())
     }
 
-    /// A semantic hit against a keyword hit; the semantic one wins a tie.
-    fn compare_halves(&self, keyword: &Self, semantic_ratio: f64) -> Ordering {
-        let mine = self.score * semantic_ratio;
-        let theirs = keyword.score * (1.0 - semantic_ratio);
-        if mine >= theirs {
+    /// A hit found by meaning against this one, found by words; that one wins a tie.
+    fn compare_with_meaning(&self, at: usize, similarity: f64, semantic_ratio: f64) -> Ordering {
+        let mine = self.score_from(at) * (1.0 - semantic_ratio);
+        if similarity * semantic_ratio >= mine {
             Ordering::Greater
         } else {
             Ordering::Less
         }
     }
+
+    /// The score of the rules from here to the next sort, of which a score makes one number.
+    fn score_from(&self, at: usize) -> f64 {
+        let parts = self.parts.get(at..).unwrap_or_default();
+        let end = parts.iter().position(|part| *part == Part::None);
+        if at == 0 && end.is_none() {
+            return self.score;
+        }
+        let mut score = 1.0;
+        let mut steps = 1.0;
+        for part in &parts[..end.unwrap_or(parts.len())] {
+            if let Part::Step { score: own, of } = part {
+                score -= (1.0 - own) / steps;
+                steps *= of;
+            }
+        }
+        score
+    }
+}
+
+/// The details in the order of their rules.
+fn in_order(details: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+    let order = |detail: &Value| {
+        let order = detail.get("order").and_then(Value::as_u64);
+        order.unwrap_or(u64::MAX)
+    };
+    let mut rules: Vec<(&str, &Value)> = details
+        .iter()
+        .map(|(name, detail)| (name.as_str(), detail))
+        .collect();
+    rules.sort_by_key(|(_, detail)| order(detail));
+    rules.into_iter()
 }
 
 impl Rule {
@@ -423,10 +526,7 @@ mod tests {
 
     #[test]
     fn hybrid_halves_are_weighed_by_the_ratio() {
-        let semantic = Rank {
-            score: 0.8,
-            ..rank(json!({"vectorSort": {"order": 0, "similarity": 0.8}}))
-        };
+        let semantic = rank(json!({"vectorSort": {"order": 0, "similarity": 0.8}}));
         let keyword = Rank {
             score: 0.8,
             ..rank(json!({"words": {"order": 0, "matchingWords": 1}}))

@@ -1,8 +1,20 @@
 //! The settings of an index that decide how answers are merged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+
+use crate::settings::node_max_values;
+
+/// The ranking rules of an index that does not set them, as far as all versions agree.
+const RANKING_RULES: [&str; 6] = [
+    "words",
+    "typo",
+    "proximity",
+    "attribute",
+    "sort",
+    "exactness",
+];
 
 /// The order of the values of one facet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,12 +34,25 @@ pub struct SearchSettings {
     /// Whether the nodes' engine also limits totals to `max_total_hits`. Meilisearch did
     /// until searches became federated ones, and 1.50 does not.
     pub caps_totals: bool,
+    /// Whether the nodes' engine, asked for all facets at once, lists all in the order of `*`.
+    /// Meilisearch did, and 1.50 keeps the order of each.
+    pub orders_all_alike: bool,
     /// `faceting.maxValuesPerFacet`.
     pub max_values_per_facet: usize,
     /// `faceting.sortFacetValuesBy`; `*` stands for the facets that are not named.
     pub sort_facet_values_by: BTreeMap<String, FacetOrder>,
     /// `distinctAttribute`.
     pub distinct: Option<String>,
+    /// `displayedAttributes`; `None` when all are.
+    pub displayed: Option<Vec<String>>,
+    /// `rankingRules`.
+    pub ranking_rules: Vec<String>,
+    /// Attributes whose values are counted as facets, as far as they are named and not matched.
+    pub facetable: BTreeSet<String>,
+    /// `embedders`, with the dimensions of those that set them.
+    pub embedders: BTreeMap<String, Option<u64>>,
+    /// The attribute of the ids, which is no setting: who knows it sets it.
+    pub primary_key: Option<String>,
 }
 
 impl Default for SearchSettings {
@@ -35,9 +60,15 @@ impl Default for SearchSettings {
         Self {
             max_total_hits: 1000,
             caps_totals: true,
+            orders_all_alike: true,
             max_values_per_facet: 100,
             sort_facet_values_by: BTreeMap::new(),
             distinct: None,
+            displayed: None,
+            ranking_rules: RANKING_RULES.map(str::to_owned).to_vec(),
+            facetable: BTreeSet::new(),
+            embedders: BTreeMap::new(),
+            primary_key: None,
         }
     }
 }
@@ -59,6 +90,7 @@ impl SearchSettings {
         Self {
             max_total_hits: max_total_hits.unwrap_or(default.max_total_hits),
             caps_totals: default.caps_totals,
+            orders_all_alike: default.orders_all_alike,
             max_values_per_facet: max_values
                 .and_then(|max| usize::try_from(max).ok())
                 .unwrap_or(default.max_values_per_facet),
@@ -71,7 +103,28 @@ impl SearchSettings {
                 .get("distinctAttribute")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
+            displayed: texts(settings, "displayedAttributes")
+                .filter(|names| !names.iter().any(|name| name == "*")),
+            ranking_rules: texts(settings, "rankingRules").unwrap_or(default.ranking_rules),
+            embedders: settings
+                .get("embedders")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .map(|(name, embedder)| (name.clone(), embedder["dimensions"].as_u64()))
+                .collect(),
+            facetable: texts(settings, "filterableAttributes")
+                .into_iter()
+                .flatten()
+                .collect(),
+            primary_key: None,
         }
+    }
+
+    /// How many values of a facet nodes list at most.
+    #[must_use]
+    pub fn node_max_values(&self) -> u64 {
+        node_max_values(self.max_values_per_facet as u64)
     }
 
     /// The order of the values of `facet`.
@@ -84,6 +137,12 @@ impl SearchSettings {
             .copied()
             .unwrap_or_default()
     }
+}
+
+/// A setting that is a list of texts; `None` when it has its default.
+fn texts(settings: &Value, name: &str) -> Option<Vec<String>> {
+    let texts = settings.get(name)?.as_array()?.iter();
+    Some(texts.filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
 fn facet_order(order: &Value) -> FacetOrder {

@@ -274,7 +274,9 @@ fn mode_of(
     }
     let embedder = find_embedder(engine, uid, index, hybrid, query.vector.as_ref())?;
     match (text, &query.vector) {
-        (Some(_), _) if ratio < 1.0 => Ok(Mode::Hybrid { embedder, ratio }),
+        (Some(text), _) if ratio < 1.0 && !text.trim().is_empty() => {
+            Ok(Mode::Hybrid { embedder, ratio })
+        }
         (_, Some(vector)) => Ok(Mode::Semantic {
             embedder,
             vector: vector.clone(),

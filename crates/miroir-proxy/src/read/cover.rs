@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::choice;
 use super::fault::Fault;
+use super::sticky::Sticky;
 use crate::error::HttpError;
-use crate::upstream::Upstream;
+use crate::upstream::{Standing, Upstream};
 
 /// How long to wait before a node is asked again for an index that it does not have yet.
 const ABSENT_PAUSE: Duration = Duration::from_millis(25);
@@ -65,6 +66,8 @@ pub struct Scope {
     pub failed: BTreeMap<NodeId, String>,
     /// Reads of one key use the same copies, so that pages fit together.
     pub key: u64,
+    /// What reads of that key went by before.
+    pub sticky: Arc<Sticky>,
     /// When the read is given up.
     pub deadline: Instant,
 }
@@ -172,13 +175,18 @@ impl Attempt<'_> {
             table, route, key, ..
         } = self.scope;
         let untried = |node: &NodeId| !self.failed.contains_key(node);
-        let standing = |node| self.upstream.standing(node);
+        let standing = |node| self.standing(node);
         let healthy = |node| choice::rank(standing(node), *key, node).filter(|_| untried(&node));
         let any = |node| untried(&node).then(|| choice::rank_or_last(standing(node), *key, node));
         route
             .covering_set_preferring(self.group, table, healthy)
             .or_else(|_| route.covering_set_preferring(self.group, table, any))
             .map_err(|Unservable { shards }| self.unavailable(&shards.into_iter().collect()))
+    }
+
+    fn standing(&self, node: NodeId) -> Standing {
+        let Scope { key, sticky, .. } = self.scope;
+        sticky.standing(*key, node, self.upstream.standing(node))
     }
 
     fn pieces(&self, cover: BTreeMap<NodeId, NodeShare>) -> Vec<Piece> {
@@ -219,7 +227,7 @@ impl Attempt<'_> {
             .filter(|r| r.state.is_readable() && table.groups.contains(&r.group))
             .filter(|r| !self.failed.contains_key(&r.node))
             .map(|r| {
-                let rank = choice::rank_or_last(self.upstream.standing(r.node), *key, r.node);
+                let rank = choice::rank_or_last(self.standing(r.node), *key, r.node);
                 (r.group != self.group, rank, r.node)
             })
             .collect();

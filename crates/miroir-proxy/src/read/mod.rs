@@ -21,6 +21,7 @@ mod settings;
 mod similar;
 mod size;
 mod stats;
+mod sticky;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub use fields::FieldsQuery;
 pub use render::RenderQuery;
 pub use size::SizeFormat;
 pub use stats::StatsQuery;
+use sticky::Sticky;
 use versions::Versions;
 
 /// What of a client's request nodes are told beside the request itself. They are asked with the
@@ -87,6 +89,7 @@ struct Inner {
     upstream: Arc<Upstream>,
     timeout: Duration,
     versions: Arc<Versions>,
+    sticky: Arc<Sticky>,
 }
 
 /// A request to a node.
@@ -114,6 +117,7 @@ impl Reads {
             control,
             upstream,
             timeout,
+            sticky: Arc::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -155,6 +159,7 @@ impl Reads {
             only: None,
             failed: BTreeMap::new(),
             key: 0,
+            sticky: Arc::clone(&self.inner.sticky),
             deadline: Instant::now() + self.inner.timeout,
         }
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::search::{MergeError, Plan, SearchQuery, SearchSettings};
+use miroir_core::search::{MergeError, NodeAnswer, Plan, SearchQuery, SearchSettings};
 use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
@@ -29,10 +29,17 @@ impl Reads {
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
+        settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
+        settings.primary_key = begun.scope.route.primary_key.clone();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
         begun.scope.key = search_key(uid, &sole)?;
         let scope = &begun.scope;
+        if let Some(half) = several.first_half()
+            && let Some(answer) = self.search_by_words(scope, &half, caller).await?
+        {
+            return Ok(answer);
+        }
         let ask = |piece: Piece| {
             let plan = if piece.sole { &sole } else { &several };
             self.search_piece(scope, piece, plan, caller)
@@ -42,28 +49,98 @@ impl Reads {
         merge(plan, &gathered).map_err(unreadable)
     }
 
+    /// The answer to a search by words and meaning that the words alone answer well enough. One node
+    /// finds that out by itself; several do it together.
+    async fn search_by_words(
+        &self,
+        scope: &Scope,
+        half: &Plan,
+        caller: &Caller,
+    ) -> Result<Option<String>, HttpError> {
+        let ask = async |piece: Piece| match piece.sole {
+            true => Ok(None),
+            false => self
+                .search_piece(scope, piece, half, caller)
+                .await
+                .map(Some),
+        };
+        let gathered = scope.gather(self.upstream(), ask).await?;
+        let replies: Vec<&Reply> = gathered
+            .answers
+            .iter()
+            .filter_map(|(_, reply)| reply.as_ref())
+            .collect();
+        if replies.is_empty() {
+            return Ok(None);
+        }
+        let answers: Vec<NodeAnswer<'_>> = replies.into_iter().map(Reply::view).collect();
+        half.merge_half(&answers).map_err(unreadable)
+    }
+
     async fn search_piece(
         &self,
         scope: &Scope,
         piece: Piece,
         plan: &Plan,
         caller: &Caller,
-    ) -> Result<Bytes, Fault> {
-        let body = plan
-            .body(piece.filter().as_deref())
-            .map_err(|e| Fault::Refused(e.into()))?;
+    ) -> Result<Reply, Fault> {
+        let asked = |filter: Option<&str>| plan.body(filter).map_err(|e| Fault::Refused(e.into()));
         let path = format!("/indexes/{}/search", scope.route.uid);
-        self.post(&piece, &path, &body, caller).await
+        let filter = piece.filter();
+        let body = asked(filter.as_deref())?;
+        let body = match self.post(&piece, &path, &body, caller).await {
+            // The text quotes the filter with the node's part of it: without it, it is the client's.
+            Err(Fault::Refused(refused)) if filter.is_some() => {
+                let own = self.post(&piece, &path, &asked(None)?, caller).await;
+                return Err(own.err().unwrap_or(Fault::Refused(refused)));
+            }
+            answered => answered?,
+        };
+        let values = self.values(scope, &piece, plan, &body).await?;
+        Ok(Reply { body, values })
+    }
+
+    /// Reads what the hits do not show and the merge needs.
+    async fn values(
+        &self,
+        scope: &Scope,
+        piece: &Piece,
+        plan: &Plan,
+        body: &[u8],
+    ) -> Result<Option<Bytes>, Fault> {
+        let unreadable = |error: MergeError| Fault::Failed(error.to_string());
+        let Some(request) = plan.values_request(body).map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let path = format!("/indexes/{}/documents/fetch", scope.route.uid);
+        let values = self.post(piece, &path, &request, &Caller::nobody()).await?;
+        Ok(Some(values))
     }
 }
 
-fn merge(plan: &Plan, gathered: &Gathered<Bytes>) -> Result<String, MergeError> {
-    let bodies: Vec<&[u8]> = gathered
+/// What one node said.
+struct Reply {
+    body: Bytes,
+    /// Of the documents that its hits are.
+    values: Option<Bytes>,
+}
+
+impl Reply {
+    fn view(&self) -> NodeAnswer<'_> {
+        NodeAnswer {
+            body: &self.body,
+            values: self.values.as_deref(),
+        }
+    }
+}
+
+fn merge(plan: &Plan, gathered: &Gathered<Reply>) -> Result<String, MergeError> {
+    let answers: Vec<NodeAnswer<'_>> = gathered
         .answers
         .iter()
-        .map(|(_, body)| body.as_ref())
+        .map(|(_, reply)| reply.view())
         .collect();
-    plan.merge(&bodies, &Default::default())
+    plan.merge_answers(&answers, &Default::default())
 }
 
 /// The error for a node's answer that cannot be understood.

@@ -12,6 +12,8 @@ use crate::control::Control;
 
 /// From this version on a node's totals are not limited to `maxTotalHits` any more.
 const UNCAPPED_TOTALS: Semver = Semver::release(1, 47, 0);
+/// By this version at the latest each facet has its own order when all are asked for at once.
+const FACETS_BY_PATTERN: Semver = Semver::release(1, 50, 0);
 /// How long a node may take to say which version it is.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How soon a node that did not say is asked again.
@@ -35,11 +37,21 @@ impl Versions {
 
     /// Whether the nodes limit their totals to `maxTotalHits`. All nodes run the same version.
     pub(super) fn caps_totals(&self) -> bool {
+        self.is_before(&UNCAPPED_TOTALS)
+    }
+
+    /// Whether the nodes list all facets in one order when they are asked for all of them.
+    pub(super) fn orders_all_facets_alike(&self) -> bool {
+        self.is_before(&FACETS_BY_PATTERN)
+    }
+
+    /// Whether the nodes run an older version than this one; so it is taken until one has told.
+    fn is_before(&self, version: &Semver) -> bool {
         let known = self.known();
         known
             .values()
             .next()
-            .is_none_or(|version| version.pkg_version < UNCAPPED_TOTALS)
+            .is_none_or(|known| known.pkg_version < *version)
     }
 
     /// The version of some node, if one has said so.
