@@ -140,7 +140,12 @@ async fn every_route_takes_the_keys_that_allow_it_and_no_other() {
     let (_node, proxy) = proxy(&kinds).await;
     // What would be carried out: this coordinator commits nothing, and the proxy would wait for it.
     let commits = |route: &routes::Route| route.method == "DELETE";
-    for route in routes::SUPPORTED.iter().filter(|route| !commits(route)) {
+    // It asks for a second action beside the one of the table.
+    let asks_twice = |route: &routes::Route| route.path == "/render-template";
+    for route in routes::SUPPORTED {
+        if commits(route) || asks_twice(route) {
+            continue;
+        }
         let Access::Key(action) = route.access else {
             continue;
         };
