@@ -26,6 +26,8 @@ pub enum What {
     Length,
     /// A hit in a place where none of its rank belongs.
     Order,
+    /// A hit found by words in the place of one found by meaning, or the other way round.
+    Halves,
     /// A document twice.
     Twice,
     /// A member of a hit.
@@ -38,12 +40,18 @@ pub struct Difference {
     pub what: What,
     /// What the cluster says, and what one node says.
     pub detail: String,
+    /// By how much of the right number a number is wrong.
+    pub off: Option<f64>,
 }
 
 fn difference(what: What, got: &Value, expected: &Value) -> Difference {
     let short = |value: &Value| value.to_string().chars().take(700).collect::<String>();
     let detail = format!("cluster {}\n      one node {}", short(got), short(expected));
-    Difference { what, detail }
+    let off = got
+        .as_f64()
+        .zip(expected.as_f64())
+        .map(|(got, expected)| (got - expected).abs() / expected.max(1.0));
+    Difference { what, detail, off }
 }
 
 /// The one node, with what it takes to tell ties from order.
@@ -129,7 +137,13 @@ impl Oracle<'_> {
             let rank = |hit: &Value| ranks.get(&hit[self.id].to_string());
             if hit[self.id] != wanted[self.id] && rank(hit) != rank(wanted) {
                 let told = |hit: &Value| json!([hit[self.id], rank(hit)]);
-                found.push(difference(What::Order, &told(hit), &told(wanted)));
+                let by_meaning =
+                    |hit: &Value| rank(hit).map(|rank| rank.get("vectorSort").is_some());
+                let what = match by_meaning(hit) == by_meaning(wanted) {
+                    true => What::Order,
+                    false => What::Halves,
+                };
+                found.push(difference(what, &told(hit), &told(wanted)));
                 break;
             }
         }

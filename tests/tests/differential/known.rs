@@ -5,12 +5,23 @@ use serde_json::Value;
 use super::compare::What;
 use super::corpus::{Index, WORDS};
 
+const HALVES: &str = "words against meaning where both weigh nearly the same";
+
+const HIGHLIGHTS: &str = "highlights of prefixes and of words with typos";
+/// Members that tell where a hit matches. `all` stands for a hit that does not say which it is.
+const MARKED: [&str; 3] = ["_formatted", "_matchesPosition", "all"];
+
+/// What is so rare that more of it is a mistake, in queries of a hundred.
+pub const RARE: [(&str, usize); 2] = [(HIGHLIGHTS, 2), (HALVES, 1)];
+
 /// The name of the inexactness that a difference belongs to.
 pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str> {
     let member = match what {
         What::Spelling => {
             return Some("spelling of a facet value that documents spell differently");
         }
+        What::Halves => return Some(HALVES),
+        What::Member(name) if name == "semanticHitCount" => return Some(HALVES),
         What::Member(name) => name.as_str(),
         What::Refusal | What::Length | What::Order | What::Twice | What::Hit(_) => "",
     };
@@ -28,6 +39,11 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     if query["matchingStrategy"] == "frequency" {
         return Some("matchingStrategy: frequency");
     }
+    // One hit in another place moves those after it, which a later page shows.
+    let moved = matches!(what, What::Order) && query.get("hybrid").is_some();
+    if moved && query["q"].as_str().is_some_and(|q| !q.trim().is_empty()) {
+        return Some(HALVES);
+    }
     let scored = matches!(what, What::Length | What::Order);
     if scored && query.get("rankingScoreThreshold").is_some() {
         return Some("hits at the edge of rankingScoreThreshold");
@@ -38,9 +54,9 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     if counted.contains(&member) && distinct && !exact {
         return Some("estimates and facets with distinct");
     }
-    let formatted = matches!(what, What::Hit(name) if ["_formatted", "_matchesPosition", "all"].contains(&name.as_str()));
-    if formatted && ends_in_a_short_prefix(query) {
-        return Some("highlights of a short prefix");
+    let marked = matches!(what, What::Hit(name) if MARKED.contains(&name.as_str()));
+    if marked && query.get("q").is_some() {
+        return Some(HIGHLIGHTS);
     }
     if hybrid_distinct_of_old(query) {
         return Some("distinct hits of a hybrid search on versions that leave doubles in it");
@@ -56,16 +72,6 @@ fn hybrid_distinct_of_old(query: &Value) -> bool {
     std::env::var_os("MEILISEARCH_BIN").is_none()
         && query.get("hybrid").is_some()
         && query.get("distinct").is_some()
-}
-
-/// How a node highlights the words that begin so depends on how many there are on it.
-fn ends_in_a_short_prefix(query: &Value) -> bool {
-    let last = query["q"]
-        .as_str()
-        .unwrap_or_default()
-        .split_whitespace()
-        .last();
-    last.is_some_and(|word| word.chars().count() <= 3)
 }
 
 /// Whether the query has a word that is two words of the corpus: nodes split it where their own documents do most often.

@@ -11,9 +11,12 @@ mod queries;
 mod server;
 mod stage;
 
-use miroir_tests::seed;
+use anyhow::Context;
 use stage::Stage;
 use tokio::runtime::Runtime;
+
+/// The seed of the queries, if nobody names another: the suite asks the same every time.
+const SEED: u64 = 6;
 
 /// Two nodes become three and then five, in one group; searches go on while shards move.
 #[test]
@@ -68,4 +71,18 @@ async fn grow_groups(stage: &mut Stage) -> anyhow::Result<()> {
     }
     stage.load(2).await?;
     stage.compare("3 + 2 nodes", 2).await
+}
+
+/// Tells the seed, and how to ask the same again.
+fn seed(test: &str) -> anyhow::Result<u64> {
+    let seed = match std::env::var("MIROIR_SEED") {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("MIROIR_SEED is `{text}`"))?,
+        Err(_) => SEED,
+    };
+    println!(
+        "{test}: seed {seed}; repeat with MIROIR_SEED={seed} cargo test -p miroir-tests --test differential {test}"
+    );
+    Ok(seed)
 }

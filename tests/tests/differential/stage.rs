@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::compare::{Difference, Oracle, What};
 use super::corpus::{self, Index};
 use super::dice::Dice;
-use super::known::excused;
+use super::known::{RARE, excused};
 use super::queries;
 use super::server::Server;
 
@@ -28,10 +28,18 @@ pub struct Tally {
     asked: usize,
     equal: usize,
     /// Queries that differ in a way that the documentation names, by its name.
-    excused: BTreeMap<&'static str, usize>,
+    excused: BTreeMap<&'static str, Excused>,
     differences: Vec<String>,
     /// How many differences there are of each kind.
     kinds: BTreeMap<What, usize>,
+}
+
+/// Queries that differ in one way that is known.
+#[derive(Debug, Default)]
+struct Excused {
+    queries: usize,
+    /// By how much of the right one each number was wrong.
+    off: Vec<f64>,
 }
 
 /// Everything that is running.
@@ -226,6 +234,23 @@ impl Stage {
     }
 }
 
+impl Excused {
+    /// How far off the numbers were, in words.
+    fn how_far(&self) -> String {
+        if self.off.is_empty() {
+            return String::new();
+        }
+        let most = self.off.iter().copied().fold(0.0, f64::max);
+        let mean = self.off.iter().sum::<f64>() / self.off.len() as f64;
+        format!(
+            "; {} numbers off by {:.0} % on average, {:.0} % at most",
+            self.off.len(),
+            mean * 100.0,
+            most * 100.0
+        )
+    }
+}
+
 impl Tally {
     fn count(&mut self, index: &Index, query: &Value, told: &str, differences: &[Difference]) {
         self.asked += 1;
@@ -235,6 +260,8 @@ impl Tally {
             match excused(index, query, &one.what) {
                 Some(excuse) => {
                     excuses.insert(excuse);
+                    let known = self.excused.entry(excuse).or_default();
+                    known.off.extend(one.off);
                 }
                 None => {
                     *self.kinds.entry(one.what.clone()).or_default() += 1;
@@ -243,7 +270,7 @@ impl Tally {
             }
         }
         for excuse in &excuses {
-            *self.excused.entry(excuse).or_default() += 1;
+            self.excused.entry(excuse).or_default().queries += 1;
         }
         if !unexcused.is_empty() {
             self.differences
@@ -262,8 +289,13 @@ impl Tally {
             "{} queries, {} equal; inexact as documented:",
             self.asked, self.equal
         );
-        for (excuse, count) in &self.excused {
-            println!("  {count:>5}  {excuse}");
+        for (excuse, known) in &self.excused {
+            println!("  {:>5}  {excuse}{}", known.queries, known.how_far());
+        }
+        for (excuse, percent) in RARE {
+            let found = self.excused.get(excuse).map_or(0, |known| known.queries);
+            let most = self.asked * percent / 100;
+            ensure!(found <= most, "{excuse}: {found} of {} queries", self.asked);
         }
         let told = self
             .differences

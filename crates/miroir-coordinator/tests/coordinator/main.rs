@@ -10,3 +10,4 @@ mod http;
 mod leader_work;
 mod operations;
 mod proxy;
+mod webhooks;

@@ -149,6 +149,10 @@ impl Plan {
         push_member(out, "processingTimeMs", &slowest.unwrap_or(0).to_string());
         let found = self.push_totals(out, answers, merged.rejected);
         self.push_facets(out, answers, found);
+        // The one that the client waited for.
+        let slowest = answers.iter().max_by_key(|a| a.count("processingTimeMs"));
+        let performance = slowest.and_then(|answer| answer.raw("performanceDetails"));
+        push_optional(out, "performanceDetails", performance);
         push_optional(out, "requestUid", first("requestUid"));
         push_optional(out, "metadata", first("metadata"));
         if first("semanticHitCount").is_some() {
@@ -358,3 +362,5 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unseen_tests;

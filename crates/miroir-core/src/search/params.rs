@@ -110,7 +110,11 @@ const FIELDS: [(&str, Kind, Code); 30] = [
         Kind::Flag,
         Code::InvalidSearchShowRankingScoreDetails,
     ),
-    ("showPerformanceDetails", Kind::Dropped, Code::BadRequest),
+    (
+        "showPerformanceDetails",
+        Kind::Flag,
+        Code::InvalidSearchShowPerformanceDetails,
+    ),
 ];
 
 /// Checks the members of a JSON body. Returns those that mean something: no nulls, nothing

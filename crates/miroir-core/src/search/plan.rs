@@ -96,6 +96,12 @@ impl Plan {
         Ok(Value::Object(body))
     }
 
+    /// Whether nothing comes before the wanted hits.
+    #[must_use]
+    pub fn is_first_page(&self) -> bool {
+        self.query.pagination().window(u64::MAX).0 == 0
+    }
+
     /// The end of the wanted window. None of the hits before an empty one are wanted either: a node
     /// that is asked for none ranks none, and leaves none out for its rank.
     pub(super) fn end(&self) -> u64 {
@@ -241,7 +247,7 @@ mod tests {
             (
                 json!({"page": 3}),
                 small,
-                json!({"page": 1, "hitsPerPage": 30, "showRankingScoreDetails": true}),
+                json!({"page": 1, "hitsPerPage": 0, "showRankingScoreDetails": true}),
             ),
             (
                 json!({"page": 0}),

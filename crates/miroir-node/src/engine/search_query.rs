@@ -47,6 +47,9 @@ pub struct SearchQuery {
     pub show_ranking_score: bool,
     #[deserr(default, error = InvalidJson<marker::InvalidSearchShowRankingScoreDetails>)]
     pub show_ranking_score_details: bool,
+    /// Accepted as by later versions; this one tells nothing.
+    #[deserr(default)]
+    pub show_performance_details: bool,
     #[deserr(default, error = InvalidJson<marker::InvalidSearchFilter>)]
     pub filter: Option<Value>,
     #[deserr(default, error = InvalidJson<marker::InvalidSearchSort>)]

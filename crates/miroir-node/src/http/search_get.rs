@@ -96,6 +96,7 @@ impl SearchParams {
             show_matches_position: self.show_matches_position.0,
             show_ranking_score: self.show_ranking_score.0,
             show_ranking_score_details: self.show_ranking_score_details.0,
+            show_performance_details: false,
             filter,
             sort: self.sort.map(|sort| split_sorts(&sort)),
             distinct: self.distinct,

@@ -68,6 +68,8 @@ pub struct Scope {
     pub key: u64,
     /// What reads of that key went by before.
     pub sticky: Arc<Sticky>,
+    /// Whether the read goes on from an earlier one, whose choice is then kept.
+    pub continues: bool,
     /// When the read is given up.
     pub deadline: Instant,
 }
@@ -185,8 +187,13 @@ impl Attempt<'_> {
     }
 
     fn standing(&self, node: NodeId) -> Standing {
+        let now = self.upstream.standing(node);
         let Scope { key, sticky, .. } = self.scope;
-        sticky.standing(*key, node, self.upstream.standing(node))
+        if self.scope.continues {
+            sticky.standing(*key, node, now)
+        } else {
+            sticky.begin(*key, node, now)
+        }
     }
 
     fn pieces(&self, cover: BTreeMap<NodeId, NodeShare>) -> Vec<Piece> {

@@ -160,6 +160,7 @@ impl Reads {
             failed: BTreeMap::new(),
             key: 0,
             sticky: Arc::clone(&self.inner.sticky),
+            continues: false,
             deadline: Instant::now() + self.inner.timeout,
         }
     }

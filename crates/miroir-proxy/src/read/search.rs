@@ -34,6 +34,7 @@ impl Reads {
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
         begun.scope.key = search_key(uid, &sole)?;
+        begun.scope.continues = !sole.is_first_page();
         let scope = &begun.scope;
         if let Some(half) = several.first_half()
             && let Some(answer) = self.search_by_words(scope, &half, caller).await?

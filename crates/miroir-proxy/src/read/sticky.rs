@@ -31,7 +31,15 @@ struct Search {
 }
 
 impl Sticky {
-    /// The standing by which reads of `key` choose a node that serves as `now` says.
+    /// The standing of a node that serves as `now` says, which later pages of `key` go by.
+    pub fn begin(&self, key: u64, node: NodeId, now: Standing) -> Standing {
+        self.at(Instant::now(), key, |search| {
+            search.standings.insert(node, now);
+            now
+        })
+    }
+
+    /// The standing by which a later page of `key` chooses a node that serves as `now` says.
     pub fn standing(&self, key: u64, node: NodeId, now: Standing) -> Standing {
         self.standing_at(Instant::now(), key, node, now)
     }
@@ -40,6 +48,12 @@ impl Sticky {
         if now == Standing::Down {
             return now;
         }
+        self.at(at, key, |search| {
+            *search.standings.entry(node).or_insert(now)
+        })
+    }
+
+    fn at<T>(&self, at: Instant, key: u64, look: impl FnOnce(&mut Search) -> T) -> T {
         // A search is a few standings, each valid by itself: a panic while one was changed leaves nothing to distrust.
         let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
         if searches.len() >= KEPT_MAX && !searches.contains_key(&key) {
@@ -56,7 +70,7 @@ impl Sticky {
             search.standings.clear();
         }
         search.asked = at;
-        *search.standings.entry(node).or_insert(now)
+        look(search)
     }
 }
 
@@ -86,6 +100,20 @@ mod tests {
             let standing = sticky.standing_at(at, key, NODE, now);
             assert_eq!(standing, expected, "{key} {now:?}");
         }
+    }
+
+    #[test]
+    fn the_first_page_chooses_anew() {
+        let sticky = Sticky::default();
+        let (good, slow) = (Standing::Good, Standing::Slow);
+        assert_eq!(sticky.begin(1, NODE, good), good);
+        assert_eq!(sticky.standing(1, NODE, slow), good);
+        assert_eq!(
+            sticky.begin(1, NODE, slow),
+            slow,
+            "whoever begins is not bound"
+        );
+        assert_eq!(sticky.standing(1, NODE, good), slow);
     }
 
     #[test]

@@ -12,3 +12,4 @@ mod read_routes;
 mod search;
 mod statistics;
 mod support;
+mod unseen;

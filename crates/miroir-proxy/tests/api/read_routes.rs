@@ -169,6 +169,34 @@ async fn errors_of_one_search_name_its_position() {
 }
 
 #[tokio::test]
+async fn the_slowest_node_tells_where_the_time_went() {
+    let took = |ms: u32| {
+        move |seen: &Seen| {
+            assert_eq!(seen.body["showPerformanceDetails"], true);
+            let details = json!({"search": format!("{ms}ms")});
+            Answer::Json(
+                200,
+                json!({
+                    "hits": [], "processingTimeMs": ms, "estimatedTotalHits": 0,
+                    "performanceDetails": details,
+                }),
+            )
+        }
+    };
+    let a = says("/search", took(9)).await;
+    let b = says("/search", took(4)).await;
+    let proxy = over(&a, &b).await;
+    let query = json!({"indexUid": INDEX, "showPerformanceDetails": true});
+    let (status, body) = proxy
+        .post("/multi-search", json!({"queries": [query]}))
+        .await;
+    assert_eq!(status, 200, "{body}");
+    let result = &body["results"][0];
+    assert_eq!(result["indexUid"], INDEX);
+    assert_eq!(result["performanceDetails"], json!({"search": "9ms"}));
+}
+
+#[tokio::test]
 async fn facet_values_are_asked_of_every_shard_once() {
     use miroir_core::cluster::ReplicaState::{InSync, Stale};
     let values = |count: u32| {
