@@ -80,7 +80,7 @@ async fn one_setting(cluster: &Server, setting: &SubSetting, value: &Value) -> a
 pub async fn tasks_about_tasks(cluster: &Server) -> anyhow::Result<()> {
     let documents = json!([{"id": 1}]);
     let written = cluster
-        .succeed(Method::POST, "/indexes/films/documents", Some(&documents))
+        .succeed(Method::POST, "/indexes/written/documents", Some(&documents))
         .await?;
     let uid = &written["uid"];
     let batch = cluster.get(&format!("/batches/{uid}")).await?;
@@ -89,7 +89,7 @@ pub async fn tasks_about_tasks(cluster: &Server) -> anyhow::Result<()> {
         "{batch}"
     );
     ensure!(
-        batch["stats"]["indexUids"] == json!({"films": 1}),
+        batch["stats"]["indexUids"] == json!({"written": 1}),
         "{batch}"
     );
     let listed = cluster.get(&format!("/batches?uids={uid}")).await?;
