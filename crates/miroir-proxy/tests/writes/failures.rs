@@ -347,3 +347,51 @@ async fn a_write_that_can_never_be_registered_ends() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn settings_that_every_node_refuses_are_gone_back_on() {
+    let cluster = Cluster::start(2, 2).await;
+    let proxy = cluster.proxy().await;
+    proxy
+        .add(json!([document("1", 0)]))
+        .await
+        .expect("accepted");
+    let settled = || {
+        let table = cluster.coordinator.table();
+        let behind = |index: &std::sync::Arc<miroir_core::routing::IndexRoute>| {
+            !index.behind_on_settings().is_empty()
+        };
+        (!table.indexes.values().any(behind)).then_some(())
+    };
+    until("the index's settings are everywhere", settled).await;
+    for node in &cluster.nodes {
+        node.fail(&[Fault::BadSettings]);
+    }
+    let change = |patch| {
+        proxy.submit(Operation::Settings {
+            patch,
+            creates: true,
+        })
+    };
+    let bad = change(json!({"stopWords": ["an"]})).await.expect("a task");
+    until("its task has failed", || {
+        let task = cluster.task(bad.task_uid);
+        (task.status == TaskStatus::Failed && task.error.is_some()).then_some(())
+    })
+    .await;
+    until("the settings before are everywhere", settled).await;
+    proxy
+        .add(json!([document("2", 0)]))
+        .await
+        .expect("documents are not kept out");
+    let good = change(json!({"synonyms": {"a": ["b"]}})).await;
+    let good = good.expect("a task").task_uid;
+    until("they are everywhere", settled).await;
+    let task = cluster.task(good);
+    assert_eq!(task.status, TaskStatus::Enqueued, "{task:?}");
+    let desired = cluster.coordinator.state(|state| {
+        let index = state.indexes.values().next().expect("an index");
+        index.settings.desired.clone()
+    });
+    assert_eq!(desired, json!({"synonyms": {"a": ["b"]}}));
+}

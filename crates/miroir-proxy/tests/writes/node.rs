@@ -23,6 +23,8 @@ pub enum Fault {
     Busy,
     /// 400, as for a filter that cannot be parsed.
     BadFilter,
+    /// 400 to the next settings.
+    BadSettings,
 }
 
 /// A write that the node has enqueued; its task is its place in the list.
@@ -178,7 +180,9 @@ async fn handle(
     let (fault, old) = {
         let mut queue = queue.lock().expect("no panic while locked");
         let settings = method == Method::PATCH;
-        let fault = (!settings && !queue.faults.is_empty()).then(|| queue.faults.remove(0));
+        let own = |fault: &Fault| (*fault == Fault::BadSettings) == settings;
+        let next = queue.faults.iter().position(own);
+        let fault = next.map(|at| queue.faults.remove(at));
         (fault, queue.old)
     };
     if old && query.contains_key("customMetadata") {
@@ -189,7 +193,7 @@ async fn handle(
         );
     }
     match fault {
-        None | Some(Fault::LoseAnswer) => {}
+        None | Some(Fault::LoseAnswer | Fault::BadSettings) => {}
         Some(Fault::LoseRequest) => std::future::pending().await,
         Some(Fault::Busy) => {
             return error(
@@ -202,6 +206,14 @@ async fn handle(
             let message = "Was expecting an operation. Available: `_miroir_shard`, `a`.";
             return error(StatusCode::BAD_REQUEST, "invalid_document_filter", message);
         }
+    }
+    if fault == Some(Fault::BadSettings) {
+        let message = "`.embedders.e`: Missing field `dimensions`";
+        return error(
+            StatusCode::BAD_REQUEST,
+            "invalid_settings_embedders",
+            message,
+        );
     }
     let task = {
         let mut queue = queue.lock().expect("no panic while locked");
