@@ -79,12 +79,6 @@ impl Reference {
         self.client.proxies().first().map_or("", String::as_str)
     }
 
-    /// The key it is asked with.
-    #[must_use]
-    pub const fn key(&self) -> &'static str {
-        KEY
-    }
-
     /// Makes it hold exactly what the oracle says.
     ///
     /// # Errors

@@ -246,7 +246,7 @@ fn members(got: &Value, expected: &Value, by_count: &dyn Fn(&str) -> bool) -> Ve
             let equal = match (got, expected) {
                 (Some(_), Some(_)) if CHANGING.contains(&name.as_str()) => true,
                 (Some(a), Some(b)) if name == "facetDistribution" => facets_equal(a, b, by_count),
-                (Some(a), Some(b)) => a.to_string() == b.to_string(),
+                (Some(a), Some(b)) => same_text(a, b),
                 _ => false,
             };
             let told = |value: Option<&Value>| value.cloned().unwrap_or(json!("absent"));
@@ -281,16 +281,23 @@ fn facets_equal(got: &Value, expected: &Value, by_count: &dyn Fn(&str) -> bool) 
         return false;
     };
     got.keys().eq(expected.keys())
-        && got.iter().zip(expected.values()).all(|((name, a), b)| {
-            by_count(name) && counts_equal(a, b) || a.to_string() == b.to_string()
-        })
+        && got
+            .iter()
+            .zip(expected.values())
+            .all(|((name, a), b)| by_count(name) && counts_equal(a, b) || same_text(a, b))
+}
+
+/// Whether two values are equal, the order of members included.
+fn same_text(a: &Value, b: &Value) -> bool {
+    let (a, b) = (a.to_string(), b.to_string());
+    a == b
 }
 
 fn counts_equal(a: &Value, b: &Value) -> bool {
     let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
         return false;
     };
-    let last = a.values().last();
+    let last = a.values().next_back();
     let equal = |(value, count): (&String, &Value)| match b.get(value) {
         Some(other) => other == count,
         None => Some(count) == last,

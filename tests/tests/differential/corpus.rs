@@ -156,7 +156,7 @@ fn thing(dice: &mut Dice, n: usize) -> Value {
         members.insert("_geo".into(), json!({"lat": lat, "lng": lng}));
     }
     // No more vectors than dimensions: nodes search so few one by one, and miss none.
-    let vector = (n % 8 == 0).then(|| vector(dice));
+    let vector = n.is_multiple_of(8).then(|| vector(dice));
     members.insert("_vectors".into(), json!({EMBEDDER: vector}));
     thing
 }
