@@ -73,6 +73,12 @@ impl Reference {
         })
     }
 
+    /// Its master key.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        KEY
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> &str {
