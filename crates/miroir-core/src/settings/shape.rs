@@ -25,8 +25,8 @@ pub(super) enum Shape {
     /// An attribute, or an object with patterns and features.
     FilterableRule,
     RankingRule,
-    /// An object with a source; the node checks the rest.
-    Embedder,
+    /// Whatever JSON there is; the node checks it.
+    Anything,
     /// An object of a setting that is not offered.
     AnyObject,
     /// As the shape, or null.
@@ -54,14 +54,40 @@ const FACETING: Shape = Shape::Fields(&[
     ),
 ]);
 
-const SOURCE: Shape = Shape::Nullable(&Shape::OneOf(&[
-    "openAi",
-    "huggingFace",
-    "ollama",
-    "userProvided",
-    "rest",
-    "composite",
-]));
+/// What an embedder may have. Which source takes which of them is for the node to say.
+const EMBEDDER: Shape = Shape::Fields(&[
+    (
+        "source",
+        Shape::OneOf(&[
+            "openAi",
+            "huggingFace",
+            "ollama",
+            "userProvided",
+            "rest",
+            "composite",
+        ]),
+    ),
+    ("model", Shape::Text),
+    ("revision", Shape::Text),
+    (
+        "pooling",
+        Shape::OneOf(&["useModel", "forceCls", "forceMean"]),
+    ),
+    ("apiKey", Shape::Text),
+    ("dimensions", Shape::Count),
+    ("binaryQuantized", Shape::Flag),
+    ("documentTemplate", Shape::Text),
+    ("documentTemplateMaxBytes", Shape::Count),
+    ("url", Shape::Text),
+    ("indexingFragments", Shape::Anything),
+    ("searchFragments", Shape::Anything),
+    ("request", Shape::Anything),
+    ("response", Shape::Anything),
+    ("headers", Shape::Map(&Shape::Text)),
+    ("searchEmbedder", Shape::Anything),
+    ("indexingEmbedder", Shape::Anything),
+    ("distribution", Shape::Anything),
+]);
 
 /// The languages that Meilisearch knows, by their ISO 639-1 and 639-3 codes.
 const LOCALES: &[&str] = &[
@@ -113,7 +139,7 @@ pub(super) fn of_setting(name: &str) -> Option<(Shape, Code)> {
             Code::InvalidSettingsPagination,
         ),
         "embedders" => (
-            Shape::Map(&Shape::Nullable(&Shape::Embedder)),
+            Shape::Map(&Shape::Nullable(&EMBEDDER)),
             Code::InvalidSettingsEmbedders,
         ),
         "searchCutoffMs" => (Shape::Count, Code::InvalidSettingsSearchCutoffMs),
@@ -136,7 +162,8 @@ pub(super) fn of_setting(name: &str) -> Option<(Shape, Code)> {
 pub(super) fn check(shape: &Shape, path: &str, code: Code, value: &Value) -> Result<(), ApiError> {
     let wrong = |expected: &str| Err(wrong_type(code, path, expected, value));
     match (shape, value) {
-        (Shape::Nullable(_), Value::Null)
+        (Shape::Anything, _)
+        | (Shape::Nullable(_), Value::Null)
         | (Shape::Text, Value::String(_))
         | (Shape::Flag, Value::Bool(_))
         | (Shape::AnyObject, Value::Object(_)) => Ok(()),
@@ -177,18 +204,9 @@ pub(super) fn check(shape: &Shape, path: &str, code: Code, value: &Value) -> Res
             check_fields(fields, path, code, value, false)?;
             check_present(fields.iter().map(|(name, _)| *name), path, code, value)
         }
-        (Shape::Embedder, Value::Object(fields)) => match fields.get("source") {
-            Some(source) => check(&SOURCE, &format!("{path}.source"), code, source),
-            None => Ok(()),
-        },
-        (
-            Shape::Map(_)
-            | Shape::Fields(_)
-            | Shape::Required(_)
-            | Shape::Embedder
-            | Shape::AnyObject,
-            _,
-        ) => wrong("an object"),
+        (Shape::Map(_) | Shape::Fields(_) | Shape::Required(_) | Shape::AnyObject, _) => {
+            wrong("an object")
+        }
         (Shape::FilterableRule, Value::Object(_)) => check_filterable(path, code, value),
         (Shape::FilterableRule, _) => check(&Shape::Text, path, code, value),
         (Shape::RankingRule, Value::String(rule)) => check_ranking_rule(path, code, rule),

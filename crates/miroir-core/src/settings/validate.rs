@@ -278,6 +278,16 @@ mod tests {
                 "Invalid value type at `.embedders.e`: expected an object, but found a positive integer: `1`",
             ),
             (
+                json!({"embedders": {"e": {"source": "userProvided", "dimension": 3}}}),
+                Code::InvalidSettingsEmbedders,
+                "Unknown field `dimension` inside `.embedders.e`: did you mean `dimensions`? expected one of `source`, `model`, `revision`, `pooling`, `apiKey`, `dimensions`, `binaryQuantized`, `documentTemplate`, `documentTemplateMaxBytes`, `url`, `indexingFragments`, `searchFragments`, `request`, `response`, `headers`, `searchEmbedder`, `indexingEmbedder`, `distribution`",
+            ),
+            (
+                json!({"embedders": {"e": {"dimensions": "3"}}}),
+                Code::InvalidSettingsEmbedders,
+                "Invalid value type at `.embedders.e.dimensions`: expected a positive integer, but found a string: `\"3\"`",
+            ),
+            (
                 json!({"chat": {}}),
                 Code::FeatureNotEnabled,
                 "setting `chat` in the index settings requires enabling the `chat completions` experimental feature. See https://github.com/orgs/meilisearch/discussions/835",

@@ -58,6 +58,9 @@ impl ClusterState {
 
     /// Carries out the deletions of tasks that wait for none any more. To be called whenever tasks have ended.
     pub(super) fn settle_deletions(&mut self, at: At) {
+        if self.deletions.is_empty() {
+            return;
+        }
         let unfinished: BTreeSet<TaskUid> = self.tasks.unfinished().map(|task| task.uid).collect();
         for mut deletion in std::mem::take(&mut self.deletions) {
             deletion.waits_for.retain(|uid| unfinished.contains(uid));
