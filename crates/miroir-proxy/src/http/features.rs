@@ -34,7 +34,7 @@ const NAMES: [&str; 15] = [
 ];
 
 /// Features that cannot be switched on, and why.
-const REFUSED: [(&str, &str); 3] = [
+const REFUSED: [(&str, &str); 4] = [
     (
         "dynamicSearchRules",
         "a rule pins documents to places in one node's answer, not in the cluster's",
@@ -46,6 +46,10 @@ const REFUSED: [(&str, &str); 3] = [
     (
         "chatCompletions",
         "a chat searches the one node that it runs on, not the cluster",
+    ),
+    (
+        "foreignKeys",
+        "a node joins the documents that it holds itself, and the others would be missing without a word",
     ),
 ];
 
