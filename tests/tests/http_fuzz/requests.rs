@@ -76,7 +76,7 @@ const HEADERS: [&str; 7] = [
     "content-encoding: gzip",
     "content-encoding: br",
     "content-encoding: nonsense",
-    "accept-encoding: gzip, br;q=0.5, *;q=0",
+    "accept-encoding: identity;q=two, nonsense, *;q=0",
     "meili-include-metadata: true",
     "expect: 100-continue",
     "miroir-forwarded: 7",
