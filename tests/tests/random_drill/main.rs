@@ -25,7 +25,7 @@ const SEED_OF_MISTAKES: u64 = 1;
 const WITHIN: Duration = Duration::from_secs(240);
 
 /// Within so many rounds a mistake must be noticed.
-const NOTICED_WITHIN: u32 = 10;
+const NOTICED_WITHIN: u32 = 20;
 
 /// One cluster at a time: two at once would starve each other on a small machine.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -188,7 +188,9 @@ impl<C: Cluster, N: Nodes> Actor<C, N> {
         self.pending.extend(dirty.ids);
         let session = self.writer_session(record);
         if dirty.whole_shard || session.is_none() || session != self.trusted {
-            let trusts_anyone = bug::is_on(Bug::ForgetDirty) && !dirty.whole_shard;
+            // What a proxy says on meeting a new leader, that ids are lost, is forgotten with them.
+            let forgets = session != self.trusted || !dirty.whole_shard;
+            let trusts_anyone = bug::is_on(Bug::ForgetDirty) && forgets;
             self.trusted = session.filter(|_| trusts_anyone);
         }
     }
