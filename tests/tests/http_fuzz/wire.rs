@@ -44,6 +44,10 @@ fn parse(read: &[u8]) -> Option<Answer> {
     let end = read.windows(4).position(|part| part == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&read[..end]).ok()?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
+    if status == 100 {
+        // What was asked with `expect: 100-continue` is answered after that.
+        return parse(&read[end + 4..]);
+    }
     let body = &read[end + 4..];
     let chunked = head
         .to_ascii_lowercase()
