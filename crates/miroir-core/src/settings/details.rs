@@ -2,31 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// The names of all settings of Meilisearch, those that are not offered too, in the order in which tasks show them.
-const SHOWN: [&str; 22] = [
-    "displayedAttributes",
-    "searchableAttributes",
-    "filterableAttributes",
-    "sortableAttributes",
-    "foreignKeys",
-    "rankingRules",
-    "stopWords",
-    "nonSeparatorTokens",
-    "separatorTokens",
-    "dictionary",
-    "synonyms",
-    "distinctAttribute",
-    "proximityPrecision",
-    "typoTolerance",
-    "faceting",
-    "pagination",
-    "embedders",
-    "searchCutoffMs",
-    "localizedAttributes",
-    "facetSearch",
-    "prefixSearch",
-    "chat",
-];
+use super::validate::known_names;
 
 /// Settings whose order means nothing: they are shown sorted.
 const SETS: [&str; 5] = [
@@ -40,9 +16,9 @@ const SETS: [&str; 5] = [
 /// The `details` of the task that applies `patch`: what the client wrote, in Meilisearch's order.
 #[must_use]
 pub fn details(patch: &Value) -> Value {
-    let shown = SHOWN.iter().filter_map(|name| {
+    let shown = known_names().into_iter().filter_map(|name| {
         let value = patch.get(name)?;
-        Some(((*name).to_owned(), shown(name, value)))
+        Some((name.to_owned(), shown(name, value)))
     });
     Value::Object(shown.collect())
 }
@@ -50,9 +26,9 @@ pub fn details(patch: &Value) -> Value {
 /// The `details` of the task that puts every setting back to its default.
 #[must_use]
 pub fn details_of_reset() -> Value {
-    let shown = SHOWN
-        .iter()
-        .map(|name| ((*name).to_owned(), shown(name, &Value::Null)));
+    let shown = known_names()
+        .into_iter()
+        .map(|name| (name.to_owned(), shown(name, &Value::Null)));
     Value::Object(shown.collect())
 }
 
@@ -100,6 +76,9 @@ mod tests {
         let reset = details_of_reset();
         assert_eq!(reset["displayedAttributes"], json!(["*"]));
         assert_eq!(reset["stopWords"], Value::Null);
-        assert_eq!(reset.as_object().map(Map::len), Some(SHOWN.len()));
+        assert_eq!(
+            reset.as_object().map(Map::len),
+            Some(crate::settings::SUB_SETTINGS.len())
+        );
     }
 }

@@ -49,8 +49,9 @@ fn not_offered(name: &str) -> Result<(), ApiError> {
     }
 }
 
-/// Every name of a setting, where Meilisearch lists them.
-fn known_names() -> Vec<&'static str> {
+/// Every name of a setting, those that are not offered too, in the order in which Meilisearch lists them and shows them
+/// in tasks.
+pub(super) fn known_names() -> Vec<&'static str> {
     let mut names = FIELDS.to_vec();
     names.insert(4, "foreignKeys");
     names.push("chat");

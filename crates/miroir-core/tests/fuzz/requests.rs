@@ -62,7 +62,8 @@ fn check_plan(query: SearchQuery, nodes: usize) {
         return;
     };
     assert!(stands_outside(&body["filter"], &hidden), "{client:?}");
-    let _ = pagination.window(1000);
+    let (offset, limit) = pagination.window(1000);
+    assert!(offset + limit <= 1000, "{pagination:?}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Catalog {
         })
     }
 
-    /// Calls off the tasks that match and are certainly nowhere yet. `original_filter` is the client's own words.
+    /// Counts the tasks that match, and calls none off (docs/adr/0011). `original_filter` is the client's own words.
     ///
     /// # Errors
     /// [`CatalogError`].
