@@ -10,5 +10,6 @@ mod refusals;
 mod settings;
 mod state;
 mod support;
+mod swaps;
 mod tasks;
 mod walk;

@@ -149,7 +149,9 @@ impl Scope {
             while let Some((piece, result)) = pending.next().await {
                 match result {
                     Ok(answer) => answers.push((piece, answer)),
-                    Err(Fault::Refused(error)) => return Err(error),
+                    Err(Fault::Refused(error)) => {
+                        return Err(error.about(&self.route));
+                    }
                     Err(Fault::Failed(why)) => {
                         let again = attempt.replace(piece, why)?;
                         pending.extend(again.into_iter().map(send));

@@ -23,7 +23,7 @@ impl Reads {
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let query = search.body(None)?.to_string();
         begun.scope.key = choice::key(&[uid.as_bytes(), query.as_bytes()]);
-        let path = format!("/indexes/{uid}/facet-search");
+        let path = format!("/indexes/{}/facet-search", begun.scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {

@@ -99,7 +99,7 @@ impl Reads {
     ) -> Result<Value, HttpError> {
         let mut begun = self.begin(uid)?;
         begun.scope.key = choice::key(&[uid.as_bytes(), b"fields"]);
-        let path = format!("/indexes/{uid}/fields");
+        let path = format!("/indexes/{}/fields", begun.scope.route.name);
         let all = json!({"offset": 0, "limit": ALL_FIELDS, "filter": query.filter});
         let ask = |piece: Piece| {
             let (path, all) = (&path, &all);

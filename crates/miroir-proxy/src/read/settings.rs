@@ -44,7 +44,7 @@ impl Reads {
         let mut begun = self.begin(uid)?;
         // Any node in sync knows them; one shard stands for one.
         begun.scope.only = Some([ShardId(0)].into());
-        let path = format!("/indexes/{uid}/settings{below}");
+        let path = format!("/indexes/{}/settings{below}", begun.scope.route.name);
         let ask = |piece: Piece| {
             let (path, caller) = (&path, &caller);
             async move { self.get(&piece, path, caller).await }

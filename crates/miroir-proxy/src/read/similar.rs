@@ -90,7 +90,7 @@ impl Reads {
         owner: ShardId,
         caller: &Caller,
     ) -> Result<Vec<(Piece, Option<Bytes>)>, HttpError> {
-        let path = format!("/indexes/{}/similar", scope.route.uid);
+        let path = format!("/indexes/{}/similar", scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {
@@ -112,7 +112,7 @@ impl Reads {
         vector: &Value,
         caller: &Caller,
     ) -> Result<Vec<Bytes>, HttpError> {
-        let path = format!("/indexes/{}/search", scope.route.uid);
+        let path = format!("/indexes/{}/search", scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {
@@ -137,7 +137,7 @@ impl Reads {
         scope.only = Some([owner].into());
         let path = format!(
             "/indexes/{}/documents/{}?retrieveVectors=true&fields=_vectors",
-            scope.route.uid,
+            scope.route.name,
             query.id()
         );
         let caller = Caller::nobody();

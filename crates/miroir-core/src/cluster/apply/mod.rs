@@ -10,6 +10,7 @@ mod operation;
 mod proxy;
 mod registry;
 mod settings;
+mod swap;
 mod task;
 mod topology;
 mod wish;
@@ -128,8 +129,10 @@ impl ClusterState {
                 uid,
                 incarnation,
                 proxy,
+                called,
                 task,
-            } => self.delete_index(at, (uid, *incarnation, *proxy), task),
+            } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
+            Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
             Command::IndexPurged {
                 uid,
                 incarnation,

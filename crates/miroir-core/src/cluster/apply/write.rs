@@ -65,17 +65,13 @@ impl ClusterState {
         proxy: ProxyId,
         write: &Write,
     ) -> Result<TaskUid, Rejection> {
-        self.index_written_by((&write.uid, write.incarnation, proxy))?;
+        let index = self.index_written_by((&write.uid, write.incarnation, proxy))?;
+        let called = index.uid.clone();
         self.eject(at, &write.uid, &write.missed)?;
         if let Some(index) = self.indexes.get_mut(&write.uid) {
             index.updated_at_ms = at.ms;
         }
-        Ok(self.new_task(
-            at,
-            Some(write.uid.clone()),
-            &write.task,
-            write.parts.clone(),
-        ))
+        Ok(self.new_task(at, Some(called), &write.task, write.parts.clone()))
     }
 
     pub(super) fn eject_replica(
