@@ -63,11 +63,18 @@ impl CatalogService {
         }))
     }
 
-    /// Waits until no proxy takes requests by what indexes were called before `epoch`. Whoever asked and does not wait
-    /// so long learns nothing, asks again under the same id, and waits for the same.
-    async fn until_tables_have(&self, epoch: u64) {
+    /// Commits what indexes are called from now on, and waits until no proxy takes requests by what they were called
+    /// before. Whoever asked and does not wait so long learns nothing, asks again under the same id, and waits for the
+    /// same.
+    async fn commit_names(
+        &self,
+        id: &str,
+        command: &Command,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let reply = self.commit_task(id, command).await?;
         let barriers = Barriers::new(self.ctx.cluster.clone(), self.ctx.sessions.clone());
-        barriers.tables(Epoch(epoch)).await;
+        barriers.tables(Epoch(reply.get_ref().epoch)).await;
+        Ok(reply)
     }
 
     /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
@@ -205,11 +212,18 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::TaskReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let reply = self
-            .commit_task(&id, &convert::swap_indexes(request)?)
-            .await?;
-        self.until_tables_have(reply.get_ref().epoch).await;
-        Ok(reply)
+        self.commit_names(&id, &convert::swap_indexes(request)?)
+            .await
+    }
+
+    async fn rename_index(
+        &self,
+        request: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_names(&id, &convert::rename_index(request)?)
+            .await
     }
 
     async fn register_writes(

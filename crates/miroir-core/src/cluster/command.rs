@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{IndexSwap, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
+use super::{IndexRename, IndexSwap, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
@@ -375,6 +375,8 @@ pub enum Command {
         /// The swaps. No uid is in two of them.
         swaps: Vec<IndexSwap>,
     },
+    /// Gives an index another uid, and a primary key if it has none.
+    RenameIndex(IndexRename),
     /// Reports that a node has enqueued an index's deletion.
     IndexPurged {
         /// The index.

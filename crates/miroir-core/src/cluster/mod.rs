@@ -29,7 +29,7 @@ pub use index::{
 };
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
-pub use swap::{IndexSwap, named_twice};
+pub use swap::{IndexRename, IndexSwap, named_twice};
 pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use task_query::TaskQuery;
 pub use topology::{

@@ -1,7 +1,8 @@
 //! Requests to commands.
 
 use miroir_core::cluster::{
-    AppliedSettings, Command, IndexSwap, NewIndex, NewTask, Rejection, TaskKind, TaskQuery, Write,
+    AppliedSettings, Command, IndexRename, IndexSwap, NewIndex, NewTask, Rejection, TaskKind,
+    TaskQuery, Write,
 };
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_proto::v1;
@@ -131,6 +132,14 @@ pub(super) fn swap_indexes(request: v1::SwapIndexesRequest) -> Converted {
     Ok(Command::SwapIndexes {
         swaps: swaps.collect::<Result<_, Status>>()?,
     })
+}
+
+pub(super) fn rename_index(request: v1::RenameIndexRequest) -> Converted {
+    Ok(Command::RenameIndex(IndexRename {
+        uid: uid(&request.uid)?,
+        to: uid(&request.to)?,
+        primary_key: request.primary_key,
+    }))
 }
 
 pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {

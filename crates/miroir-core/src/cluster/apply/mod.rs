@@ -133,6 +133,7 @@ impl ClusterState {
                 task,
             } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
             Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
+            Command::RenameIndex(rename) => Ok(self.rename_index(at, rename)),
             Command::IndexPurged {
                 uid,
                 incarnation,

@@ -178,6 +178,12 @@ impl Catalog for Service {
     ) -> Result<Response<v1::TaskReply>, Status> {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
+    async fn rename_index(
+        &self,
+        _: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
     async fn settings_enqueued(
         &self,
         _: Request<v1::SettingsEnqueuedRequest>,
