@@ -9,6 +9,8 @@ use std::time::Duration;
 use miroir_meili::Secret;
 use serde::{Deserialize, Deserializer};
 
+use crate::read::ReadsConfig;
+
 /// What the `miroir-proxy` command line takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -59,6 +61,8 @@ pub struct Config {
     /// How many reads may be under way on one node; further ones wait their turn.
     /// `MIROIR_NODE_CONCURRENCY`.
     pub node_concurrency: usize,
+    /// What a search is answered when no copy of some shard answers. `MIROIR_UNAVAILABLE_SHARDS`.
+    pub unavailable_shards: UnavailableShards,
     /// How long requests under way may take after a stop was asked for, in milliseconds.
     /// `MIROIR_DRAIN_MS`.
     pub drain_ms: u64,
@@ -83,8 +87,31 @@ impl Default for Config {
             search_timeout_ms: 10_000,
             node_request_timeout_ms: 30_000,
             node_concurrency: 64,
+            unavailable_shards: UnavailableShards::Error,
             drain_ms: 15_000,
             log: "info".to_owned(),
+        }
+    }
+}
+
+/// What searches and lists of documents are answered when no copy of some shard answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnavailableShards {
+    /// An error.
+    Error,
+    /// What the other shards have, said to be a part.
+    Partial,
+}
+
+impl std::str::FromStr for UnavailableShards {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "error" => Ok(Self::Error),
+            "partial" => Ok(Self::Partial),
+            _ => Err("it is neither `error` nor `partial`"),
         }
     }
 }
@@ -180,6 +207,9 @@ const OVERRIDES: &[(&str, Override)] = &[
     }),
     ("MIROIR_NODE_CONCURRENCY", |c, v| {
         set(&mut c.node_concurrency, v)
+    }),
+    ("MIROIR_UNAVAILABLE_SHARDS", |c, v| {
+        set(&mut c.unavailable_shards, v)
     }),
     ("MIROIR_DRAIN_MS", |c, v| set(&mut c.drain_ms, v)),
     ("MIROIR_LOG", |c, v| set(&mut c.log, v)),
@@ -334,10 +364,14 @@ impl Config {
         Duration::from_millis(self.hold_ms)
     }
 
-    /// [`search_timeout_ms`](Self::search_timeout_ms) as a duration.
+    /// How reads are carried out.
     #[must_use]
-    pub fn search_timeout(&self) -> Duration {
-        Duration::from_millis(self.search_timeout_ms)
+    pub fn reads(&self) -> ReadsConfig {
+        ReadsConfig {
+            timeout: Duration::from_millis(self.search_timeout_ms),
+            concurrency: self.node_concurrency,
+            partial: self.unavailable_shards == UnavailableShards::Partial,
+        }
     }
 
     /// [`node_request_timeout_ms`](Self::node_request_timeout_ms) as a duration.

@@ -106,7 +106,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<bytes::Bytes, HttpError> {
         let guard = self.guard()?;
-        let deadline = Instant::now() + self.inner.timeout;
+        let deadline = Instant::now() + self.inner.config.timeout;
         for node in guard.table.nodes.keys() {
             let ask = Ask {
                 method: axum::http::Method::POST,

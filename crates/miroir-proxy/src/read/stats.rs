@@ -178,7 +178,7 @@ impl Reads {
         let nodes = self.inner.control.nodes();
         let asked = nodes
             .iter()
-            .map(|(_, client)| client.with_timeout(self.inner.timeout));
+            .map(|(_, client)| client.with_timeout(self.inner.config.timeout));
         let sizes = join_all(asked.map(|client| async move { client.stats().await })).await;
         let mut database_size = 0;
         let mut used_database_size = 0;
