@@ -63,6 +63,11 @@ pub struct Config {
     pub node_concurrency: usize,
     /// What a search is answered when no copy of some shard answers. `MIROIR_UNAVAILABLE_SHARDS`.
     pub unavailable_shards: UnavailableShards,
+    /// How many read requests of a hundred may be sent once more, to another copy, when a node takes longer than usual; 0 for none.
+    /// `MIROIR_HEDGE_PERCENT`.
+    pub hedge_percent: u64,
+    /// How long every node is waited for before that, in milliseconds. `MIROIR_HEDGE_MIN_MS`.
+    pub hedge_min_ms: u64,
     /// How long requests under way may take after a stop was asked for, in milliseconds.
     /// `MIROIR_DRAIN_MS`.
     pub drain_ms: u64,
@@ -88,6 +93,8 @@ impl Default for Config {
             node_request_timeout_ms: 30_000,
             node_concurrency: 64,
             unavailable_shards: UnavailableShards::Error,
+            hedge_percent: 5,
+            hedge_min_ms: 20,
             drain_ms: 15_000,
             log: "info".to_owned(),
         }
@@ -211,6 +218,8 @@ const OVERRIDES: &[(&str, Override)] = &[
     ("MIROIR_UNAVAILABLE_SHARDS", |c, v| {
         set(&mut c.unavailable_shards, v)
     }),
+    ("MIROIR_HEDGE_PERCENT", |c, v| set(&mut c.hedge_percent, v)),
+    ("MIROIR_HEDGE_MIN_MS", |c, v| set(&mut c.hedge_min_ms, v)),
     ("MIROIR_DRAIN_MS", |c, v| set(&mut c.drain_ms, v)),
     ("MIROIR_LOG", |c, v| set(&mut c.log, v)),
 ];
@@ -349,6 +358,12 @@ impl Config {
         if let Some((field, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return wrong(field, "is 0: it must be at least 1");
         }
+        if self.hedge_percent > 100 {
+            return wrong(
+                "hedge_percent",
+                "is more than 100: it is a share of requests",
+            );
+        }
         self.log
             .parse::<tracing_subscriber::EnvFilter>()
             .map(drop)
@@ -370,6 +385,8 @@ impl Config {
         ReadsConfig {
             timeout: Duration::from_millis(self.search_timeout_ms),
             concurrency: self.node_concurrency,
+            hedge_percent: self.hedge_percent,
+            hedge_least: Duration::from_millis(self.hedge_min_ms),
             partial: self.unavailable_shards == UnavailableShards::Partial,
         }
     }

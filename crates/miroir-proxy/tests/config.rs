@@ -46,6 +46,8 @@ fn the_environment_wins() {
         ("MIROIR_NAME", "p1"),
         ("MIROIR_LOG", ""),
         ("MIROIR_UNAVAILABLE_SHARDS", "partial"),
+        ("MIROIR_HEDGE_PERCENT", "0"),
+        ("MIROIR_HEDGE_MIN_MS", "7"),
     ];
     let config = load(&text, &env).expect("valid");
     assert_eq!(
@@ -61,6 +63,7 @@ fn the_environment_wins() {
         (7, 0, "p1")
     );
     assert_eq!(config.unavailable_shards, UnavailableShards::Partial);
+    assert_eq!((config.hedge_percent, config.hedge_min_ms), (0, 7));
     assert_eq!(
         config.log,
         Config::default().log,
@@ -96,7 +99,12 @@ type Wrong = (
 #[test]
 fn what_is_wrong_is_named() {
     let missing = PathBuf::from("/nonexistent/key");
-    let table: [Wrong; 15] = [
+    let table: [Wrong; 16] = [
+        (
+            format!("{MINIMAL}hedge_percent = 101\n"),
+            &[],
+            &["hedge_percent", "more than 100"],
+        ),
         (
             format!("{MINIMAL}unavailable_shards = \"some\"\n"),
             &[],

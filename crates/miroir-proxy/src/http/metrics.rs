@@ -59,11 +59,31 @@ pub async fn get(State(server): State<Server>, allowed: Allowed) -> Result<Respo
 }
 
 fn of_the_reads(text: &mut Text, stats: ReadStats) {
-    text.counter(
-        "miroir_proxy_partial_answers_total",
-        "Answers that were without some shards",
-        stats.partial_answers,
-    );
+    let counters = [
+        (
+            "partial_answers",
+            "Answers that were without some shards",
+            stats.partial_answers,
+        ),
+        (
+            "hedges_sent",
+            "Requests to other copies beside nodes that were late",
+            stats.hedges_sent,
+        ),
+        (
+            "hedges_won",
+            "Late answers that other copies came before",
+            stats.hedges_won,
+        ),
+        (
+            "hedges_out_of_budget",
+            "Late answers that were waited for because the budget was spent",
+            stats.hedges_out_of_budget,
+        ),
+    ];
+    for (name, help, value) in counters {
+        text.counter(&format!("miroir_proxy_{name}_total"), help, value);
+    }
 }
 
 fn of_the_indexes(text: &mut Text, stats: &Value) {

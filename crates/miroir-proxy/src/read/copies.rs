@@ -41,10 +41,52 @@ impl<'a> Copies<'a> {
 
     /// What to ask first, and the shards that nobody can be asked for.
     pub(super) fn first(&self) -> (Cover, BTreeSet<ShardId>) {
-        match &self.scope.only {
+        let (cover, missing) = match &self.scope.only {
             Some(shards) => self.cover(shards),
             None => self.whole_cover(),
+        };
+        (self.as_before(cover), missing)
+    }
+
+    /// The cover with those copies in it that answered earlier reads of the same key in place of late ones.
+    fn as_before(&self, cover: Cover) -> Cover {
+        let before = self.scope.sticky.instead_of(self.scope.key);
+        if before.is_empty() {
+            return cover;
         }
+        let mut chosen: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
+        for (node, share) in cover {
+            for shard in share.shards {
+                let earlier = before.get(&shard).copied();
+                let earlier = earlier.filter(|earlier| self.of(shard).any(|n| n == *earlier));
+                let earlier = earlier.filter(|n| self.upstream.standing(*n) != Standing::Down);
+                chosen
+                    .entry(earlier.unwrap_or(node))
+                    .or_default()
+                    .insert(shard);
+            }
+        }
+        self.scope.route.shares(chosen)
+    }
+
+    /// Other copies for the whole of a piece whose node is late, on nodes that have room for it. Empty if
+    /// some shard has none.
+    pub(super) fn instead_of(&self, piece: &Piece) -> Vec<Piece> {
+        let mut others = self.clone();
+        let late = "it is late".to_owned();
+        others.failed.insert(piece.node, late);
+        for node in piece.shards.iter().flat_map(|shard| self.of(*shard)) {
+            if !self.upstream.has_room(node) {
+                let full = "it has no room".to_owned();
+                others.failed.insert(node, full);
+            }
+        }
+        let (cover, missing) = others.cover(&piece.shards);
+        if !missing.is_empty() {
+            return Vec::new();
+        }
+        let sole = piece.sole && cover.len() == 1;
+        others.pieces(cover, sole)
     }
 
     /// Healthy nodes first; if a shard has none, nodes that are down are tried too: that may be

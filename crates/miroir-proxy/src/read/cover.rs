@@ -14,14 +14,13 @@ use tokio::time::Instant;
 
 use super::copies::Copies;
 use super::fault::Fault;
+use super::hedge::{self, Hedging};
 use super::sticky::Sticky;
 use crate::error::HttpError;
 use crate::upstream::Upstream;
 
 /// How long to wait before a node is asked again for an index that it does not have yet.
 const ABSENT_PAUSE: Duration = Duration::from_millis(25);
-/// How long to wait before a failed node is asked once more because there is no other copy.
-const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 /// How long a node may lack an index that others have: it takes that long to create it.
 const ABSENT_MAX: Duration = Duration::from_secs(3);
 
@@ -69,6 +68,8 @@ pub struct Scope {
     pub key: u64,
     /// What reads of that key went by before.
     pub sticky: Arc<Sticky>,
+    /// When other copies are asked beside a late one.
+    pub hedging: Arc<Hedging>,
     /// Whether the read goes on from an earlier one, whose choice is then kept.
     pub continues: bool,
     /// Whether an answer without shards that nobody answers for is better than none.
@@ -104,6 +105,15 @@ struct Attempt<'a> {
 }
 
 impl Scope {
+    /// Makes the read one of `key`, which goes on from an earlier one or begins anew.
+    pub fn is_of(&mut self, key: u64, continues: bool) {
+        self.key = key;
+        self.continues = continues;
+        if !continues {
+            self.sticky.forget_instead(key);
+        }
+    }
+
     /// Asks for every shard once. `ask` sends a piece to its node; a piece that failed is asked of
     /// other copies until none is left or the deadline has passed.
     ///
@@ -111,9 +121,9 @@ impl Scope {
     /// The client's own fault as a node put it; `index_not_found` when no node has the index yet;
     /// `unavailable_shards`, naming shards and causes: when one is missing, or all if the answer may be
     /// partial.
-    pub async fn gather<T, F>(
-        &self,
-        upstream: &Upstream,
+    pub async fn gather<'a, T, F>(
+        &'a self,
+        upstream: &'a Upstream,
         ask: impl Fn(Piece) -> F,
     ) -> Result<Gathered<T>, HttpError>
     where
@@ -128,29 +138,26 @@ impl Scope {
         attempt.lose(&missing)?;
         let sole = first.len() == 1 && missing.is_empty();
         let mut pending = FuturesUnordered::new();
-        let send = |piece: Piece| {
-            let ask = &ask;
-            async move {
-                if piece.again {
-                    tokio::time::sleep(AGAIN_PAUSE).await;
-                }
-                let asked = ask(piece.clone()).await;
-                (piece, asked)
-            }
+        let send = |copies: &Copies<'a>, pieces: Vec<Piece>| -> Vec<_> {
+            let send = |piece| hedge::ask(copies.clone(), piece, &ask);
+            pieces.into_iter().map(send).collect()
         };
-        pending.extend(attempt.copies.pieces(first, sole).into_iter().map(send));
+        let pieces = attempt.copies.pieces(first, sole);
+        pending.extend(send(&attempt.copies, pieces));
         let mut answers = Vec::new();
         let begun = Instant::now();
         loop {
-            while let Some((piece, result)) = pending.next().await {
-                match result {
-                    Ok(answer) => answers.push((piece, answer)),
-                    Err(Fault::Refused(error)) => return Err(error),
-                    Err(Fault::Failed(why)) => {
-                        let again = attempt.replace(piece, why)?;
-                        pending.extend(again.into_iter().map(send));
+            while let Some(asked) = pending.next().await {
+                for (piece, result) in asked {
+                    match result {
+                        Ok(answer) => answers.push((piece, answer)),
+                        Err(Fault::Refused(error)) => return Err(error),
+                        Err(Fault::Failed(why)) => {
+                            let again = attempt.replace(piece, why)?;
+                            pending.extend(send(&attempt.copies, again));
+                        }
+                        Err(Fault::Absent) => attempt.absent.push(piece),
                     }
-                    Err(Fault::Absent) => attempt.absent.push(piece),
                 }
             }
             let again = attempt.ask_again(answers.is_empty(), begun)?;
@@ -158,7 +165,7 @@ impl Scope {
                 break;
             }
             tokio::time::sleep(ABSENT_PAUSE).await;
-            pending.extend(again.into_iter().map(send));
+            pending.extend(send(&attempt.copies, again));
         }
         answers.sort_by(|(a, _), (b, _)| (a.node, &a.shards).cmp(&(b.node, &b.shards)));
         let missing = attempt.missing(answers.is_empty())?;

@@ -59,7 +59,8 @@ impl Reads {
         let mut begun = self.begin(uid)?;
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
-        begun.scope.key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        begun.scope.is_of(key, false);
         let parameters = query
             .query()
             .map(|query| format!("?{query}"))
@@ -91,7 +92,8 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
         let mut begun = self.begin_partial(uid)?;
-        begun.scope.key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
+        let key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
+        begun.scope.is_of(key, query.offset > 0);
         begun.scope.only = query.shards(begun.scope.route.shard_count());
         if !query.sort.is_empty() {
             let page = self.sorted_page(&begun.scope, query, caller).await?;

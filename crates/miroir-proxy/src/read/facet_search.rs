@@ -22,7 +22,8 @@ impl Reads {
         let mut begun = self.begin_partial(uid)?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let query = search.body(None)?.to_string();
-        begun.scope.key = choice::key(&[uid.as_bytes(), query.as_bytes()]);
+        let key = choice::key(&[uid.as_bytes(), query.as_bytes()]);
+        begun.scope.is_of(key, false);
         let path = format!("/indexes/{uid}/facet-search");
         let ask = |piece: Piece| {
             let path = &path;

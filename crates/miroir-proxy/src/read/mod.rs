@@ -8,6 +8,7 @@
 //! Everything a read needs is in the table that it begins with; the guard keeps coordinators from
 //! cleaning a copy away while a read may use it.
 
+mod budget;
 mod choice;
 mod copies;
 mod cover;
@@ -15,6 +16,7 @@ mod documents;
 mod facet_search;
 mod fault;
 mod fields;
+mod hedge;
 mod multi;
 mod render;
 mod search;
@@ -48,6 +50,7 @@ use cover::{Piece, Scope};
 pub use documents::DocumentsQuery;
 use fault::Fault;
 pub use fields::FieldsQuery;
+use hedge::Hedging;
 pub use render::RenderQuery;
 pub use size::SizeFormat;
 pub use stats::StatsQuery;
@@ -110,6 +113,10 @@ pub struct ReadsConfig {
     pub concurrency: usize,
     /// Whether a read of many shards is answered without those that nobody answers for.
     pub partial: bool,
+    /// How many requests of a hundred may be sent to other copies beside late ones; 0 for none.
+    pub hedge_percent: u64,
+    /// How long every node is waited for before that.
+    pub hedge_least: Duration,
 }
 
 /// What has happened since the proxy began.
@@ -118,6 +125,12 @@ pub struct ReadsConfig {
 pub struct ReadStats {
     /// Answers that were without some shards.
     pub partial_answers: u64,
+    /// Requests to other copies beside nodes that were late.
+    pub hedges_sent: u64,
+    /// Late answers that other copies came before.
+    pub hedges_won: u64,
+    /// Late answers that were waited for because the budget was spent.
+    pub hedges_out_of_budget: u64,
 }
 
 /// Answers reads. Cloning is cheap.
@@ -132,6 +145,7 @@ struct Inner {
     config: ReadsConfig,
     versions: Arc<Versions>,
     sticky: Arc<Sticky>,
+    hedging: Arc<Hedging>,
     partial_answers: AtomicU64,
 }
 
@@ -158,6 +172,7 @@ impl Reads {
             versions: Versions::follow(control.clone()),
             control,
             upstream,
+            hedging: Arc::new(Hedging::new(config.hedge_percent, config.hedge_least)),
             config,
             sticky: Arc::default(),
             partial_answers: AtomicU64::new(0),
@@ -176,8 +191,13 @@ impl Reads {
     /// What has happened since the proxy began.
     #[must_use]
     pub fn stats_of_reads(&self) -> ReadStats {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let hedging = &self.inner.hedging;
         ReadStats {
-            partial_answers: self.inner.partial_answers.load(Ordering::Relaxed),
+            partial_answers: of(&self.inner.partial_answers),
+            hedges_sent: of(&hedging.sent),
+            hedges_won: of(&hedging.won),
+            hedges_out_of_budget: of(&hedging.refused),
         }
     }
 
@@ -226,6 +246,7 @@ impl Reads {
             failed: BTreeMap::new(),
             key: 0,
             sticky: Arc::clone(&self.inner.sticky),
+            hedging: Arc::clone(&self.inner.hedging),
             continues: false,
             partial: false,
             deadline: Instant::now() + self.inner.config.timeout,
@@ -274,7 +295,7 @@ impl Reads {
         };
         let upstream = self.upstream();
         match upstream
-            .run((node, &client), deadline, exchange, fault::is_nodes_fault)
+            .run((node, &client), deadline, exchange, fault::verdict)
             .await
         {
             Some(result) => fault::judge(result).map(|answer| answer.body),

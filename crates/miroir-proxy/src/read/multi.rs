@@ -132,7 +132,8 @@ impl Reads {
             let body = federated.body(&index, &settings, hidden);
             body.map_err(|(at, error)| HttpError::from(error).inside_query(at))
         };
-        begun.scope.key = key(&index, body(None)?);
+        let key = key(&index, body(None)?);
+        begun.scope.is_of(key, !federated.is_first_page());
         let ask = |piece: Piece| {
             let body = body(piece.filter().as_deref());
             async move {

@@ -44,8 +44,8 @@ impl Reads {
         settings.primary_key = begun.scope.route.primary_key.clone();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
-        begun.scope.key = search_key(uid, &sole)?;
-        begun.scope.continues = !sole.is_first_page();
+        let key = search_key(uid, &sole)?;
+        begun.scope.is_of(key, !sole.is_first_page());
         let scope = &begun.scope;
         if let Some(half) = several.first_half()
             && let Some(answer) = self.search_by_words(scope, &half, caller).await?

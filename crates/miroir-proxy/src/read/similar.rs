@@ -39,8 +39,13 @@ impl Reads {
         let query = &query;
         let mut begun = self.begin_partial(uid)?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
-        let own = query.own_body().to_string();
-        begun.scope.key = choice::key(&[uid.as_bytes(), own.as_bytes()]);
+        let mut own = query.own_body();
+        if let Value::Object(members) = &mut own {
+            // All pages have the same key.
+            members.retain(|name, _| name != "offset" && name != "limit");
+        }
+        let key = choice::key(&[uid.as_bytes(), own.to_string().as_bytes()]);
+        begun.scope.is_of(key, !query.is_first_page());
         let owner = ShardId(shard_of(query.id(), begun.scope.route.shard_count()));
         let mut answers = Vec::new();
         let asked = self.ask_owner(&begun.scope, query, owner, caller).await?;

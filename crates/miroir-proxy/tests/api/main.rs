@@ -6,6 +6,7 @@ mod equal;
 mod equal_routes;
 mod failures;
 mod front;
+mod hedging;
 mod keys;
 mod listed;
 mod partial;
