@@ -1,5 +1,7 @@
 //! Nodes that are late, and other copies that are asked in their place.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use miroir_core::routing::RoutingTable;
@@ -237,4 +239,50 @@ async fn what_was_saved_up_is_spent_and_then_nodes_are_waited_for() {
         (1..=12).contains(&stats["hedgesSent"].as_u64().unwrap_or(0)),
         "{stats}"
     );
+}
+
+/// One of so many requests to a node is late, by this much: not enough for the node to count as slow.
+const LATE_ONE_OF: usize = 25;
+const LATE_BY: Duration = Duration::from_millis(200);
+
+/// Tells, with `--nocapture`, how long the slowest answers of a fleet take in which one node pauses now and then.
+#[tokio::test]
+async fn a_node_that_pauses_now_and_then_with_and_without_hedges() {
+    for percent in [0, 5] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let a = FakeNode::start(move |seen| {
+            let answer = search_answer(seen, &[("hit", 1)]);
+            match asked.fetch_add(1, Ordering::SeqCst) % LATE_ONE_OF {
+                0 => Answer::Late(LATE_BY, Box::new(answer)),
+                _ => answer,
+            }
+        })
+        .await;
+        let b = finds("hit").await;
+        let layout = Layout::new(&[a.address, b.address]).shard(&[1, 2]);
+        let proxy = hedging(layout.build(), |config| {
+            config.hedge_percent = percent;
+            config.hedge_min_ms = 20;
+        })
+        .await;
+        let mut times = Vec::new();
+        for n in 0..600 {
+            let begun = Instant::now();
+            let body = search(&proxy, json!({"q": format!("query {n}")})).await;
+            assert_eq!(titles(&body), ["hit"], "whoever answers, once");
+            times.push(begun.elapsed());
+        }
+        times.sort_unstable();
+        let sent = stats(&proxy).await["hedgesSent"].as_u64().unwrap_or(0);
+        println!(
+            "{percent} %: half of the answers took {:?} at most, 99 of 100 {:?}, and {sent} requests more were sent",
+            times[times.len() / 2],
+            times[times.len() * 99 / 100]
+        );
+        let share = (times.len() as u64 * percent).div_ceil(100);
+        assert!(
+            sent <= share + 10 * percent.min(1),
+            "{sent} are more than the budget"
+        );
+    }
 }
