@@ -162,6 +162,7 @@ mod tests {
             details: json!({}),
             custom_metadata: None,
             failure: fails.then(|| json!({ "code": "index_not_found" })),
+            idempotency: None,
         };
         state.apply(at, at, &Command::RegisterTask { uid: None, task });
     }

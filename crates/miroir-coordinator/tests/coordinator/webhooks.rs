@@ -45,6 +45,7 @@ async fn fail_a_task(coordinator: &Coordinator) -> u32 {
         details: "{\"deletedDocuments\":0,\"_own\":1}".to_owned(),
         custom_metadata: None,
         failure: Some("{\"code\":\"index_not_found\"}".to_owned()),
+        idempotency: None,
     };
     let request = v1::RegisterTaskRequest {
         request_id: String::new(),

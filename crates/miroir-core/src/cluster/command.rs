@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
+use super::{Idempotency, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
@@ -36,6 +36,9 @@ pub struct NewTask {
     pub custom_metadata: Option<String>,
     /// Set when the task is known to fail before any node sees it: Meilisearch's error object.
     pub failure: Option<Value>,
+    /// The client's key, by which it may repeat the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
 }
 
 /// An index to be created.

@@ -6,6 +6,7 @@
 
 mod apply;
 mod command;
+mod idempotency;
 mod index;
 mod outcome;
 mod policy;
@@ -22,6 +23,7 @@ pub use command::{
     AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
     TaskUpdate, Write,
 };
+pub use idempotency::{Digest, Idempotency, Keeping, KnownWrite, KnownWrites};
 pub use index::{
     DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
     UnprovenSettings,
@@ -71,6 +73,9 @@ pub struct ClusterState {
     /// Deletions of tasks that wait for some of them to end.
     #[serde(default)]
     pub deletions: Vec<TaskDeletion>,
+    /// Writes that clients may repeat, by their keys.
+    #[serde(default)]
+    pub known_writes: KnownWrites,
     /// API keys and other small things. Shared with the tables that are made of it.
     #[serde(default)]
     pub registry: Arc<Registry>,
@@ -109,7 +114,7 @@ impl ClusterState {
             .filter(move |node| node.group == group && node.admission == Admission::Active)
     }
 
-    /// The state without its tasks, which are most of it: for whoever has to think about the rest for long.
+    /// The state without its tasks and known writes, which are most of it: for whoever has to think about the rest for long.
     #[must_use]
     pub fn without_tasks(&self) -> Self {
         Self {
@@ -127,6 +132,7 @@ impl ClusterState {
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
             deletions: self.deletions.clone(),
+            known_writes: KnownWrites::default(),
             registry: Arc::clone(&self.registry),
             next: self.next.clone(),
         }

@@ -169,6 +169,7 @@ fn plain(kind: TaskKind, details: Value) -> NewTask {
         details,
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 
