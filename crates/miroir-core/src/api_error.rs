@@ -213,6 +213,9 @@ codes! {
     InvalidSkipCreation = "invalid_skip_creation", 400, InvalidRequest;
     InvalidStatsShowInternalDatabaseSizes = "invalid_stats_show_internal_database_sizes", 400, InvalidRequest;
     InvalidStatsSizeFormat = "invalid_stats_size_format", 400, InvalidRequest;
+    InvalidSwapDuplicateIndexFound = "invalid_swap_duplicate_index_found", 400, InvalidRequest;
+    InvalidSwapIndexes = "invalid_swap_indexes", 400, InvalidRequest;
+    InvalidSwapRename = "invalid_swap_rename", 400, InvalidRequest;
     InvalidTaskAfterEnqueuedAt = "invalid_task_after_enqueued_at", 400, InvalidRequest;
     InvalidTaskAfterFinishedAt = "invalid_task_after_finished_at", 400, InvalidRequest;
     InvalidTaskAfterStartedAt = "invalid_task_after_started_at", 400, InvalidRequest;
@@ -243,6 +246,7 @@ codes! {
     MissingMasterKey = "missing_master_key", 401, Auth;
     MissingPayload = "missing_payload", 400, InvalidRequest;
     MissingSearchHybrid = "missing_search_hybrid", 400, InvalidRequest;
+    MissingSwapIndexes = "missing_swap_indexes", 400, InvalidRequest;
     MissingTaskFilters = "missing_task_filters", 400, InvalidRequest;
     NotFound = "not_found", 404, InvalidRequest;
     NotFoundSimilarId = "not_found_similar_id", 400, InvalidRequest;

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::hidden_field::scrub_message;
+use miroir_core::routing::IndexRoute;
 use miroir_meili::{NodeError, RawResponse};
 use serde_json::json;
 
@@ -100,6 +101,15 @@ impl HttpError {
             message: scrub_message(&error.message).into_owned(),
             retry_after_s: None,
         }
+    }
+
+    /// A node's error about an index that clients may call otherwise.
+    #[must_use]
+    pub fn about(mut self, index: &IndexRoute) -> Self {
+        if let Some(alias) = index.alias() {
+            self.message = alias.retell(&self.message);
+        }
+        self
     }
 
     /// The error of one search of several. An unknown index is not part of the path then, so that

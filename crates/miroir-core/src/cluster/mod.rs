@@ -10,6 +10,7 @@ mod idempotency;
 mod index;
 mod outcome;
 mod policy;
+mod swap;
 mod task;
 mod task_query;
 mod topology;
@@ -30,6 +31,7 @@ pub use index::{
 };
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
+pub use swap::{IndexSwap, named_twice};
 pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use task_query::TaskQuery;
 pub use topology::{
@@ -55,7 +57,7 @@ pub struct ClusterState {
     pub groups: BTreeMap<GroupId, Group>,
     /// Proxies that may still read or write by some table.
     pub proxies: BTreeMap<ProxyId, Proxy>,
-    /// Indexes by uid.
+    /// Indexes by their name on nodes. [`index_called`](Self::index_called) finds them by uid.
     pub indexes: BTreeMap<IndexUid, Index>,
     /// Deleted indexes that some node still holds.
     pub departed: Vec<DepartedIndex>,
@@ -93,6 +95,20 @@ struct NextIds {
 }
 
 impl ClusterState {
+    /// The index that clients know by that uid. No two have the same.
+    #[must_use]
+    pub fn index_called(&self, uid: &IndexUid) -> Option<&Index> {
+        // Most indexes are called what their nodes call them.
+        let of_that_name = self.indexes.get(uid).filter(|index| index.uid == *uid);
+        of_that_name.or_else(|| self.indexes.values().find(|index| index.uid == *uid))
+    }
+
+    /// The uid of the index of that name on nodes; the name itself when there is no such index.
+    #[must_use]
+    pub fn uid_of<'a>(&'a self, name: &'a IndexUid) -> &'a IndexUid {
+        self.indexes.get(name).map_or(name, |index| &index.uid)
+    }
+
     /// The migration under way for a shard, if any. There is never more than one.
     #[must_use]
     pub fn active_migration(&self, index: &IndexUid, shard: ShardId) -> Option<&migration::Record> {

@@ -11,5 +11,6 @@ mod repeats;
 mod settings;
 mod state;
 mod support;
+mod swaps;
 mod tasks;
 mod walk;

@@ -30,6 +30,7 @@ mod settings;
 mod similar;
 mod stats;
 mod sub_settings;
+mod swap;
 mod task_query;
 mod tasks;
 mod unsupported;

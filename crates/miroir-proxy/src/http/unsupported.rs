@@ -11,7 +11,6 @@ use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/swap-indexes"),
     ("POST", "/indexes/{uid}/documents/edit"),
     ("POST", "/tasks/compact"),
     ("GET", "/tasks/{uid}/documents"),

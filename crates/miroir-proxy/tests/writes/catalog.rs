@@ -1,6 +1,6 @@
 //! The scripted coordinator's catalog: requests become commands to the real cluster state.
 
-use miroir_core::cluster::{AppliedSettings, Command, NewIndex, Outcome, Task};
+use miroir_core::cluster::{AppliedSettings, Command, IndexSwap, NewIndex, Outcome, Task};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_proto::v1;
 use miroir_proto::v1::catalog_server::Catalog;
@@ -154,6 +154,7 @@ impl Catalog for Service {
                 uid,
                 incarnation,
                 proxy,
+                called: request.called.and_then(|uid| IndexUid::parse(&uid).ok()),
                 task,
             },
         )?;
@@ -164,6 +165,24 @@ impl Catalog for Service {
             .await
             .map_err(|e| Status::internal(e.to_string()))?;
         task_reply(deleted)
+    }
+
+    async fn swap_indexes(
+        &self,
+        request: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let uid = |uid: &str| IndexUid::parse(uid).map_err(|e| Status::internal(e.to_string()));
+        let swap = |swap: v1::IndexSwap| {
+            Ok(IndexSwap {
+                indexes: (uid(&swap.first)?, uid(&swap.second)?),
+                rename: swap.rename,
+            })
+        };
+        let swaps = request.swaps.into_iter().map(swap);
+        let swaps = swaps.collect::<Result<_, Status>>()?;
+        let command = Command::SwapIndexes { swaps };
+        task_reply(self.inner.command(&request.request_id, &command)?)
     }
 
     async fn register_writes(

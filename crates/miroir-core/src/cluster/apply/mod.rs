@@ -11,6 +11,7 @@ mod proxy;
 mod registry;
 mod repeat;
 mod settings;
+mod swap;
 mod task;
 mod topology;
 mod wish;
@@ -130,8 +131,10 @@ impl ClusterState {
                 uid,
                 incarnation,
                 proxy,
+                called,
                 task,
-            } => self.delete_index(at, (uid, *incarnation, *proxy), task),
+            } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
+            Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
             Command::IndexPurged {
                 uid,
                 incarnation,

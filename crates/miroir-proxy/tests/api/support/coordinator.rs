@@ -172,6 +172,12 @@ impl Catalog for Service {
     ) -> Result<Response<v1::ChangeSettingsReply>, Status> {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
+    async fn swap_indexes(
+        &self,
+        _: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
     async fn settings_enqueued(
         &self,
         _: Request<v1::SettingsEnqueuedRequest>,
