@@ -284,6 +284,20 @@ impl Catalog for CatalogService {
         self.commit_task(&id, &convert::broadcast(request)?).await
     }
 
+    async fn check_key(
+        &self,
+        request: Request<v1::CheckKeyRequest>,
+    ) -> Result<Response<v1::CheckKeyReply>, Status> {
+        let write = convert::idempotency(request.into_inner())?;
+        // What was registered elsewhere a moment ago must be seen: without a leader there is no answer.
+        let confirmed = self.ctx.cluster.confirm_leadership().await;
+        confirmed.map_err(|error| status::of_read(&error))?;
+        let now_ms = self.ctx.clock.now_ms();
+        let checked = self.ctx.read(|state| state.check_repeated(write, now_ms));
+        checked.map_err(|rejection| status::of_rejection(&rejection))?;
+        Ok(Response::new(v1::CheckKeyReply {}))
+    }
+
     async fn get_task(
         &self,
         request: Request<v1::GetTaskRequest>,

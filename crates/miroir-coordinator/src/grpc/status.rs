@@ -96,6 +96,8 @@ pub fn of_rejection(rejection: &Rejection) -> Status {
         | Rejection::TooFewInSync { .. }
         | Rejection::StalePlan(_)
         | Rejection::StaleStep { .. }
+        | Rejection::Repeated { .. }
+        | Rejection::KeyReused
         | Rejection::Registry(_)
         | Rejection::Illegal(_) => Code::FailedPrecondition,
     };

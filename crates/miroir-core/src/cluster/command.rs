@@ -6,7 +6,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{IndexRename, IndexSwap, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
+use super::{
+    AppliedSettings, Idempotency, IndexRename, IndexSwap, Policy, TaskKind, TaskPart, TaskQuery,
+    TaskStatus,
+};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
@@ -39,6 +42,9 @@ pub struct NewTask {
     pub custom_metadata: Option<String>,
     /// Set when the task is known to fail before any node sees it: Meilisearch's error object.
     pub failure: Option<Value>,
+    /// The client's key, by which it may repeat the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
 }
 
 /// An index to be created.
@@ -113,17 +119,6 @@ pub enum Control {
         /// Bytes of JSON a second.
         bytes_per_s: Option<u64>,
     },
-}
-
-/// A settings version that a node has enqueued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedSettings {
-    /// The node.
-    pub node: NodeId,
-    /// The version.
-    pub version: u64,
-    /// The node's task.
-    pub node_task: u32,
 }
 
 /// What became of a task.

@@ -6,6 +6,7 @@
 
 mod apply;
 mod command;
+mod idempotency;
 mod index;
 mod outcome;
 mod policy;
@@ -20,12 +21,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
-    TaskUpdate, Write,
+    Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove, TaskUpdate, Write,
 };
+pub use idempotency::{Digest, Idempotency, Keeping, KnownWrite, KnownWrites};
 pub use index::{
-    DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
-    UnprovenSettings,
+    AppliedSettings, DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings,
+    ShardPlacement, UnprovenSettings,
 };
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
@@ -73,6 +74,9 @@ pub struct ClusterState {
     /// Deletions of tasks that wait for some of them to end.
     #[serde(default)]
     pub deletions: Vec<TaskDeletion>,
+    /// Writes that clients may repeat, by their keys.
+    #[serde(default)]
+    pub known_writes: KnownWrites,
     /// API keys and other small things. Shared with the tables that are made of it.
     #[serde(default)]
     pub registry: Arc<Registry>,
@@ -125,7 +129,7 @@ impl ClusterState {
             .filter(move |node| node.group == group && node.admission == Admission::Active)
     }
 
-    /// The state without its tasks, which are most of it: for whoever has to think about the rest for long.
+    /// The state without its tasks and known writes, which are most of it: for whoever has to think about the rest for long.
     #[must_use]
     pub fn without_tasks(&self) -> Self {
         Self {
@@ -143,6 +147,7 @@ impl ClusterState {
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
             deletions: self.deletions.clone(),
+            known_writes: KnownWrites::default(),
             registry: Arc::clone(&self.registry),
             next: self.next.clone(),
         }

@@ -262,6 +262,17 @@ pub enum Rejection {
     /// The event is not part of the protocol in that phase.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),
+    /// The client's request was registered before, under the same key.
+    #[error("the request was registered before, as task {task}")]
+    Repeated {
+        /// Its task.
+        task: TaskUid,
+        /// When it was registered, in milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// Another request was registered under the client's key.
+    #[error("another request was registered under the same key")]
+    KeyReused,
     /// An object of the registry is not as the change expects it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -303,6 +314,8 @@ impl Rejection {
             | Self::PrimaryKeyExists { .. }
             | Self::UnknownOperation(_)
             | Self::UnknownMigration(_)
+            | Self::Repeated { .. }
+            | Self::KeyReused
             | Self::Illegal(_) => false,
         }
     }

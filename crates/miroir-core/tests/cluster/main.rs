@@ -7,6 +7,7 @@ mod losses;
 mod moves;
 mod operations;
 mod refusals;
+mod repeats;
 mod settings;
 mod state;
 mod support;

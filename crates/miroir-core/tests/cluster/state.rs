@@ -118,6 +118,7 @@ fn deleting_an_index_ends_its_moves_and_keeps_its_name_on_nodes_until_it_is_gone
         details: json!({}),
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     };
     let delete = Command::DeleteIndex {
         uid: uid("books"),
@@ -205,6 +206,7 @@ fn finished_tasks_are_forgotten_oldest_first_and_unfinished_ones_never() {
             details: json!({}),
             custom_metadata: None,
             failure: Some(json!({"code": "index_not_found"})),
+            idempotency: None,
         };
         log.apply(&Command::RegisterTask {
             uid: None,

@@ -12,6 +12,7 @@ mod documents;
 mod facet_search;
 mod features;
 mod fields;
+mod idempotency;
 mod incoming;
 mod indexes;
 mod keys;

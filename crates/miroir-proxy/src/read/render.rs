@@ -118,7 +118,8 @@ impl Reads {
         let id = query.id.as_deref().unwrap_or_default();
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
-        begun.scope.key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        begun.scope.is_of(key, false);
         let body = query.for_nodes(&begun.scope.table)?;
         let table = &begun.scope.table;
         let routes: Vec<_> = query.indexes().filter_map(|uid| table.index(uid)).collect();
@@ -147,7 +148,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<bytes::Bytes, HttpError> {
         let guard = self.guard()?;
-        let deadline = Instant::now() + self.inner.timeout;
+        let deadline = Instant::now() + self.inner.config.timeout;
         for node in guard.table.nodes.keys() {
             let ask = Ask {
                 method: axum::http::Method::POST,

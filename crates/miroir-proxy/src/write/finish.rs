@@ -17,7 +17,7 @@ use super::prepare::{SettingsChange, Work};
 use super::queue::Ticket;
 use super::registrar::{Item, Unregistered};
 use super::sequencer::{Message, Sequencer};
-use super::{Accepted, WriteError};
+use super::{Accepted, WriteError, repeat};
 use crate::bug::{self, Bug};
 use crate::catalog::{CatalogError, ChangedSettings, RegisteredTask};
 
@@ -65,6 +65,8 @@ impl Sequencer {
                     });
                     let task = NewTask {
                         failure: Some(error),
+                        // Sent again it is a new write.
+                        idempotency: None,
                         ..op.task.clone()
                     };
                     self.register(ticket, (task, eject.into_iter().collect()));
@@ -135,9 +137,8 @@ impl Sequencer {
                     WriteError::unknown(reason)
                 })
             }
-            Err(Unregistered::Rejected(rejection)) => {
-                Err(WriteError::unknown(rejection.to_string()))
-            }
+            Err(Unregistered::Rejected(rejection)) => Err(repeat::known(&rejection)
+                .unwrap_or_else(|| WriteError::unknown(rejection.to_string()))),
             Err(Unregistered::Lost) => Err(WriteError::unknown(
                 "this proxy stopped being the index's writer",
             )),
@@ -261,7 +262,9 @@ impl Sequencer {
 pub(super) fn uncommitted(error: &CatalogError) -> WriteError {
     match error {
         CatalogError::Rejected(rejection) if is_elsewhere(rejection) => WriteError::Moved,
-        CatalogError::Rejected(rejection) => WriteError::held(rejection.to_string()),
+        CatalogError::Rejected(rejection) => {
+            repeat::known(rejection).unwrap_or_else(|| WriteError::held(rejection.to_string()))
+        }
         CatalogError::NoLeader { .. } => {
             WriteError::held("no coordinator leads, or none can be reached")
         }

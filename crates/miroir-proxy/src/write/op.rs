@@ -13,6 +13,7 @@ use super::finish::now_ms;
 use super::group::NodeRequest;
 use super::outcome::{Refusal, Settled};
 use super::prepare::Work;
+use super::repeat::Flight;
 use super::{Accepted, WriteError};
 use crate::control::WriteGuard;
 
@@ -27,6 +28,8 @@ pub(super) struct Submission {
     /// Its share of the byte budget.
     pub(super) room: Option<OwnedSemaphorePermit>,
     pub(super) active: Active,
+    /// Of a write with a client's key.
+    pub(super) flight: Option<Flight>,
 }
 
 /// What an operation's answers amount to, once all have come.
@@ -76,6 +79,7 @@ pub(super) struct Op {
     why: Option<String>,
     _room: Option<OwnedSemaphorePermit>,
     _active: Active,
+    _flight: Option<Flight>,
 }
 
 impl Op {
@@ -97,6 +101,7 @@ impl Op {
             why: None,
             _room: submission.room,
             _active: submission.active,
+            _flight: submission.flight,
         }
     }
 
@@ -300,6 +305,7 @@ mod tests {
             answer,
             room: None,
             active,
+            flight: None,
         };
         (Op::new(submission, 0), receiver)
     }

@@ -39,6 +39,12 @@ impl Shared {
                 if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
                 }
+                // A repeated write must not bring back an index that was deleted since.
+                if let Some(write) = request.idempotency
+                    && let Err(error) = self.check_new(write, deadline).await
+                {
+                    return Unrouted::Done(Err(error));
+                }
                 match self.create(uid, None, None, deadline).await {
                     Ok(_) => Unrouted::Again,
                     Err(Some(error)) => Unrouted::Done(Err(error)),
@@ -68,6 +74,7 @@ impl Shared {
                 }
                 let mut failed = tasks::failed(task_of(operation), &tasks::index_not_found(uid));
                 failed.custom_metadata.clone_from(&request.custom_metadata);
+                failed.idempotency = request.idempotency;
                 Unrouted::Done(self.register(uid, &failed).await)
             }
         }
@@ -88,11 +95,15 @@ impl Shared {
     /// Creates an index for a client that asked for it by name.
     pub(super) async fn create_by_name(
         &self,
-        uid: &IndexUid,
+        request: &WriteRequest,
         primary_key: Option<&str>,
         deadline: Instant,
     ) -> Result<Accepted, WriteError> {
-        let task = tasks::creation(primary_key);
+        let uid = &request.index;
+        let task = NewTask {
+            idempotency: request.idempotency,
+            ..tasks::creation(primary_key)
+        };
         match self.create(uid, primary_key, Some(&task), deadline).await {
             Ok(Some(uid_of_task)) => Ok(accepted(uid, uid_of_task, &task)),
             Ok(None) => Err(WriteError::unknown(
@@ -145,11 +156,15 @@ impl Shared {
     /// Sets an index's primary key for a client that asked for it by name.
     pub(super) async fn update_by_name(
         &self,
-        uid: &IndexUid,
+        request: &WriteRequest,
         primary_key: Option<&str>,
         deadline: Instant,
     ) -> Result<Accepted, WriteError> {
-        let task = tasks::update(primary_key);
+        let uid = &request.index;
+        let task = NewTask {
+            idempotency: request.idempotency,
+            ..tasks::update(primary_key)
+        };
         let route = self.control.table().indexes.get(uid).cloned();
         let (Some(route), Some(key)) = (&route, primary_key) else {
             let task = match route {

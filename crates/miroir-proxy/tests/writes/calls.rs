@@ -32,6 +32,7 @@ fn task() -> NewTask {
         details: json!({ "primaryKey": null }),
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 

@@ -8,7 +8,7 @@ use miroir_proto::v1;
 use miroir_proto::v1::catalog_server::Catalog;
 use tonic::{Request, Response, Status};
 
-use super::coordinator::Service;
+use super::coordinator::{Service, now_ms, refusal};
 
 fn whose(index: Option<v1::IndexRef>) -> Result<(IndexUid, Incarnation), Status> {
     let index = index.ok_or_else(|| Status::invalid_argument("no index"))?;
@@ -274,6 +274,20 @@ impl Catalog for Service {
         _: Request<v1::RegisterTaskRequest>,
     ) -> Result<Response<v1::TaskReply>, Status> {
         Err(Status::unimplemented("not used"))
+    }
+
+    async fn check_key(
+        &self,
+        request: Request<v1::CheckKeyRequest>,
+    ) -> Result<Response<v1::CheckKeyReply>, Status> {
+        self.inner.check_leads()?;
+        let write = request.into_inner().idempotency.expect("a key");
+        let world = self.inner.world.lock().expect("no panic while locked");
+        let checked = world
+            .cluster
+            .check_repeated(write.try_into().expect("digests"), now_ms());
+        checked.map_err(|rejection| refusal(&rejection))?;
+        Ok(Response::new(v1::CheckKeyReply {}))
     }
 
     async fn get_task(&self, _: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {

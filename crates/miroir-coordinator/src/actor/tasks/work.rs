@@ -166,6 +166,7 @@ mod tests {
             details: json!({}),
             custom_metadata: None,
             failure: None,
+            idempotency: None,
         }
     }
 

@@ -185,6 +185,10 @@ fn policy(now: Policy, change: &v1::PolicyChange) -> Result<Policy, Status> {
         finished_migrations_max: change
             .finished_migrations_max
             .unwrap_or(now.finished_migrations_max),
+        idempotency_keys_max: change
+            .idempotency_keys_max
+            .unwrap_or(now.idempotency_keys_max),
+        idempotency_ttl_ms: change.idempotency_ttl_ms.unwrap_or(now.idempotency_ttl_ms),
     })
 }
 

@@ -44,6 +44,8 @@ fn policy(policy: &Policy) -> v1::Policy {
         throttle_bytes_per_s: policy.throttle_bytes_per_s,
         finished_tasks_max: policy.finished_tasks_max,
         finished_migrations_max: policy.finished_migrations_max,
+        idempotency_keys_max: policy.idempotency_keys_max,
+        idempotency_ttl_ms: policy.idempotency_ttl_ms,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Requests to commands.
 
 use miroir_core::cluster::{
-    AppliedSettings, Command, IndexRename, IndexSwap, NewIndex, NewTask, Rejection, TaskKind,
-    TaskQuery, Write,
+    AppliedSettings, Command, Idempotency, IndexRename, IndexSwap, NewIndex, NewTask, Rejection,
+    TaskKind, TaskQuery, Write,
 };
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_proto::v1;
@@ -185,6 +185,11 @@ pub(super) fn broadcast(request: v1::RegisterTaskRequest) -> Converted {
     Ok(Command::Broadcast { uid, task })
 }
 
+pub(super) fn idempotency(request: v1::CheckKeyRequest) -> Result<Idempotency, Status> {
+    let write = request.idempotency.ok_or_else(|| missing("idempotency"))?;
+    write.try_into().map_err(|error| status::of_convert(&error))
+}
+
 pub(super) fn cancel_tasks(request: v1::SelectTasksRequest) -> Converted {
     let (query, original_filter) = selection(request)?;
     Ok(Command::CancelTasks {
@@ -234,6 +239,7 @@ mod tests {
             details: "{}".to_owned(),
             custom_metadata: None,
             failure: None,
+            idempotency: None,
         })
     }
 

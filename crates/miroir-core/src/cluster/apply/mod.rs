@@ -9,6 +9,7 @@ mod node;
 mod operation;
 mod proxy;
 mod registry;
+mod repeat;
 mod settings;
 mod swap;
 mod task;
@@ -48,6 +49,7 @@ impl ClusterState {
         if self.cluster_id.is_none() && !matches!(command, Command::Bootstrap { .. }) {
             return Err(Rejection::NotInitialised);
         }
+        self.refuse_repeated(at, command)?;
         match command {
             Command::Bootstrap { cluster_id, policy } => self.bootstrap(at, cluster_id, policy),
             Command::AddNode { node } => self.add_node(at, node),

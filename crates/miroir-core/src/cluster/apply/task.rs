@@ -170,6 +170,7 @@ pub(super) fn plain(kind: TaskKind, details: Value) -> NewTask {
         details,
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 

@@ -44,6 +44,7 @@ impl ClusterState {
             started_at_ms: failed.then_some(at.ms),
             finished_at_ms: failed.then_some(at.ms),
         });
+        self.note_write(at, new, uid);
         let finished_max = usize::try_from(self.policy.finished_tasks_max).unwrap_or(usize::MAX);
         self.tasks.trim(finished_max);
         uid
@@ -59,6 +60,9 @@ impl ClusterState {
     }
 
     /// The in-sync rule: copies that missed the write leave the in-sync set in the command that acknowledges it.
+    ///
+    /// A write that nodes were sent is registered even if its key is known, as a task of its own: its copies have it.
+    /// The writer sees to it that this does not happen, by looking before it sends.
     fn register_write(
         &mut self,
         at: At,
@@ -67,6 +71,12 @@ impl ClusterState {
     ) -> Result<TaskUid, Rejection> {
         let index = self.index_written_by((&write.uid, write.incarnation, proxy))?;
         let called = index.uid.clone();
+        if let Some(key) = write.task.idempotency
+            && write.parts.is_empty()
+            && write.missed.is_empty()
+        {
+            self.check_repeated(key, at.ms)?;
+        }
         self.eject(at, &write.uid, &write.missed)?;
         if let Some(index) = self.indexes.get_mut(&write.uid) {
             index.updated_at_ms = at.ms;

@@ -418,5 +418,6 @@ pub fn task(kind: TaskKind) -> NewTask {
         details: json!({}),
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }

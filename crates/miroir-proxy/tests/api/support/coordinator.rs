@@ -230,6 +230,13 @@ impl Catalog for Service {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
 
+    async fn check_key(
+        &self,
+        _: Request<v1::CheckKeyRequest>,
+    ) -> Result<Response<v1::CheckKeyReply>, Status> {
+        Ok(Response::new(v1::CheckKeyReply {}))
+    }
+
     async fn get_task(
         &self,
         request: Request<v1::GetTaskRequest>,
