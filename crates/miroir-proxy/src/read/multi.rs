@@ -127,6 +127,7 @@ impl Reads {
         let mut begun = self.begin_partial(index.as_str()).map_err(place)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let legacy = begun.scope.table.registry.feature("legacySearch");
+        settings.alias = begun.scope.route.alias();
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         let body = |hidden: Option<&str>| {
             let body = federated.body(&index, &settings, hidden);
