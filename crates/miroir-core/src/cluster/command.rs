@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
+use super::{CutStep, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
@@ -428,6 +428,15 @@ pub enum Command {
         node: NodeId,
         /// The node's task, or the error object that it refused with.
         answer: Result<u32, Value>,
+    },
+    /// Takes a dump of the whole cluster further.
+    Cut {
+        /// The dump's task.
+        task: TaskUid,
+        /// The attempt that the proposer saw; what is about another is dropped.
+        attempt: u32,
+        /// What to do, or what happened.
+        step: CutStep,
     },
     /// Reports what became of tasks.
     UpdateTasks {

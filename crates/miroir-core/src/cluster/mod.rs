@@ -6,6 +6,7 @@
 
 mod apply;
 mod command;
+mod cut;
 mod index;
 mod outcome;
 mod policy;
@@ -22,6 +23,7 @@ pub use command::{
     AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
     TaskUpdate, Write,
 };
+pub use cut::{Cut, CutIndex, CutStage, CutStep, KeptDump};
 pub use index::{
     DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
     UnprovenSettings,
@@ -68,6 +70,12 @@ pub struct ClusterState {
     /// Tasks that some nodes have still to be asked for.
     #[serde(default)]
     pub broadcasts: Vec<Broadcast>,
+    /// Whether writers hold what they have not sent yet, for a dump of the whole cluster.
+    #[serde(default)]
+    pub writes_held: bool,
+    /// What the newest dumps of the whole cluster hold, oldest first.
+    #[serde(default)]
+    pub dumps: Vec<KeptDump>,
     /// Deletions of tasks that wait for some of them to end.
     #[serde(default)]
     pub deletions: Vec<TaskDeletion>,
@@ -126,6 +134,8 @@ impl ClusterState {
             migrations: self.migrations.clone(),
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
+            writes_held: self.writes_held,
+            dumps: Vec::new(),
             deletions: self.deletions.clone(),
             registry: Arc::clone(&self.registry),
             next: self.next.clone(),

@@ -1,7 +1,8 @@
 //! Random commands that mean something in the state they meet.
 
 use miroir_core::cluster::{
-    AppliedSettings, ClusterState, Command, Control, Index, NewIndex, NewTask, TaskKind, Write,
+    AppliedSettings, ClusterState, Command, Control, CutStep, Index, NewIndex, NewTask, TaskKind,
+    Write,
 };
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use miroir_core::migration::{Event, Phase, Record};
@@ -36,6 +37,7 @@ enum What {
     Proxies,
     Indexes,
     Losses,
+    Dumps,
 }
 
 pub fn act() -> impl Strategy<Value = Act> {
@@ -54,6 +56,7 @@ pub fn act() -> impl Strategy<Value = Act> {
         2 => Just(What::Proxies),
         1 => Just(What::Indexes),
         2 => Just(What::Losses),
+        3 => Just(What::Dumps),
     ];
     let number = || any::<u16>();
     (what, number(), number(), number()).prop_map(|(what, a, b, c)| Act { what, a, b, c })
@@ -104,6 +107,7 @@ impl Act {
             What::Proxies => return self.proxies(state),
             What::Indexes => self.indexes(state),
             What::Losses => return self.losses(state),
+            What::Dumps => self.dumps(state),
         };
         one.into_iter().collect()
     }
@@ -331,6 +335,37 @@ impl Act {
             incarnation: index.incarnation,
             proxy: index.writer?,
             task: task(TaskKind::IndexDeletion),
+        })
+    }
+
+    /// A dump of the whole cluster, or what takes one on; now and then by one who saw an earlier attempt.
+    fn dumps(self, state: &ClusterState) -> Option<Command> {
+        let oldest = state.broadcasts.iter().find(|one| one.cut.is_some());
+        let Some((cut, task)) = oldest.and_then(|one| Some((one.cut.as_ref()?, one.task))) else {
+            return Some(Command::Broadcast {
+                uid: None,
+                task: task(TaskKind::DumpCreation),
+            });
+        };
+        let attempt = cut.attempts.saturating_sub(u32::from(self.a % 8 == 0));
+        let (some, others): (Vec<NodeId>, Vec<NodeId>) = state
+            .nodes
+            .keys()
+            .partition(|node| node.0 % 7 != u64::from(self.c % 7));
+        let step = match self.b % 8 {
+            0 => CutStep::Release {
+                failure: (self.c % 4 == 0).then(|| json!({"message": "too busy"})),
+            },
+            1 | 2 => CutStep::Hold,
+            3..=5 => CutStep::Reached { silent: others },
+            _ => CutStep::Sent {
+                asked: some.into_iter().map(|node| (node, 1)).collect(),
+            },
+        };
+        Some(Command::Cut {
+            task,
+            attempt,
+            step,
         })
     }
 
