@@ -122,6 +122,7 @@ async fn send(client: &NodeClient, one: &Due) -> Result<EnqueuedTask, MeiliError
             | TaskKind::SettingsUpdate
             | TaskKind::IndexCreation
             | TaskKind::IndexUpdate
+            | TaskKind::IndexSwap
             | TaskKind::IndexDeletion
             | TaskKind::IndexCompaction
             | TaskKind::TaskCancelation

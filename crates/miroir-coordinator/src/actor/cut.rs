@@ -105,7 +105,9 @@ async fn step<C: Cluster>(ctx: &Context<C>, turn: &Turn) -> anyhow::Result<()> {
         CutStage::Holding { since } => {
             let bound = HOLD * 2_u32.saturating_pow(turn.cut.attempts);
             match timeout(bound, reach(ctx, turn, *since)).await {
-                Ok(silent) => CutStep::Reached { silent },
+                Ok(drained) => CutStep::Reached {
+                    drained: drained.into_iter().collect(),
+                },
                 Err(_) => released(turn, too_busy(bound)),
             }
         }
@@ -137,16 +139,16 @@ fn needed(turn: &Turn, indexes: &[CutIndex]) -> BTreeSet<NodeId> {
 }
 
 /// Waits until nobody writes by a table of before the hold, every copy has its index's settings, and every node has
-/// carried out what it was sent. Answers the nodes that do not answer.
-async fn reach<C: Cluster>(ctx: &Context<C>, turn: &Turn, since: Epoch) -> Vec<NodeId> {
+/// carried out what it was sent. Answers the nodes that did; others do not answer.
+async fn reach<C: Cluster>(ctx: &Context<C>, turn: &Turn, since: Epoch) -> BTreeSet<NodeId> {
     let barriers = Barriers::new(ctx.cluster.clone(), ctx.sessions.clone());
     let indexes: Vec<(IndexUid, Incarnation)> = ctx.read(|state| {
-        let all = state.indexes.values();
-        all.map(|index| (index.uid.clone(), index.incarnation))
+        let all = state.indexes.iter();
+        all.map(|(name, index)| (name.clone(), index.incarnation))
             .collect()
     });
-    for (uid, incarnation) in &indexes {
-        barriers.writes(uid, *incarnation, since).await;
+    for (name, incarnation) in &indexes {
+        barriers.writes(name, *incarnation, since).await;
     }
     let mut answering: BTreeSet<NodeId> = turn.nodes.iter().copied().collect();
     loop {
@@ -157,12 +159,10 @@ async fn reach<C: Cluster>(ctx: &Context<C>, turn: &Turn, since: Epoch) -> Vec<N
         let queues = nodes::queues(ctx, &answering).await;
         answering = nodes::drained(ctx, queues).await;
         if !nodes::have_unnoticed(ctx, &answering).await {
-            break;
+            return answering;
         }
         sleep(LOOK).await;
     }
-    let silent = turn.nodes.iter().filter(|node| !answering.contains(node));
-    silent.copied().collect()
 }
 
 /// Waits until every node that answers and has a copy in sync has enqueued its index's newest settings: they are

@@ -1,13 +1,19 @@
 //! The commands that the log carries.
+//!
+//! Proxies and actors name an index by its [name on nodes](super::Index::name) and its incarnation, which no swap changes.
+//! Operators and clients name it by the uid they know.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CutStep, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
+use super::{
+    CutStep, Idempotency, IndexSwap, MigrationReport, PlannedMove, Policy, TaskKind, TaskPart,
+    TaskQuery, TaskStatus,
+};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
-use crate::migration::{Comparison, Event, Kind};
+use crate::migration::Event;
 use crate::registry::{self, ApiKey};
 
 /// A node as an operator describes it.
@@ -36,6 +42,9 @@ pub struct NewTask {
     pub custom_metadata: Option<String>,
     /// Set when the task is known to fail before any node sees it: Meilisearch's error object.
     pub failure: Option<Value>,
+    /// The client's key, by which it may repeat the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
 }
 
 /// An index to be created.
@@ -68,27 +77,6 @@ pub struct Write {
     pub parts: Vec<TaskPart>,
     /// Copies that did not take it: they become stale before the write is acknowledged.
     pub missed: Vec<(ShardId, NodeId)>,
-}
-
-/// One step of moving data, as planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedMove {
-    /// The index.
-    pub uid: IndexUid,
-    /// Which life of that uid.
-    pub incarnation: Incarnation,
-    /// The shard.
-    pub shard: ShardId,
-    /// The group the new copy serves in.
-    pub group: GroupId,
-    /// What is done to the copies.
-    pub kind: Kind,
-    /// The copy read from; of a drop, one that stays.
-    pub source: NodeId,
-    /// The copy built; of a drop, the source; of a sweep, the node swept.
-    pub target: NodeId,
-    /// The copy that goes.
-    pub replaces: Option<NodeId>,
 }
 
 /// What an operator does to a migration or an operation that is under way.
@@ -138,19 +126,6 @@ pub struct TaskUpdate {
     pub started_at_ms: Option<u64>,
     /// When the last node finished it.
     pub finished_at_ms: Option<u64>,
-}
-
-/// A report of a migration's progress. It changes no route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MigrationReport {
-    /// The migration.
-    pub id: MigrationId,
-    /// The step the reporter saw; a report on an older step is dropped.
-    pub step: u32,
-    /// How far it has got.
-    pub progress: crate::migration::Progress,
-    /// A comparison that has just ended.
-    pub comparison: Option<Comparison>,
 }
 
 /// A change of the replicated state.
@@ -361,8 +336,16 @@ pub enum Command {
         incarnation: Incarnation,
         /// The proxy that orders the index's writes; its lanes are drained.
         proxy: ProxyId,
+        /// The uid that the client named: nothing is deleted when another index has it by now. Older proxies do not say.
+        #[serde(default)]
+        called: Option<IndexUid>,
         /// The client's task.
         task: NewTask,
+    },
+    /// Exchanges the uids of indexes, all or none; no document moves.
+    SwapIndexes {
+        /// The swaps. No uid is in two of them.
+        swaps: Vec<IndexSwap>,
     },
     /// Reports that a node has enqueued an index's deletion.
     IndexPurged {

@@ -40,11 +40,10 @@ pub enum CutStage {
 pub enum CutStep {
     /// Has writers hold what they have not sent yet.
     Hold,
-    /// Nothing is being written, and nodes have carried out what was: what copies they have now is what their dumps
-    /// will hold.
+    /// Nothing is being written: what copies nodes have now that have carried out what was, their dumps will hold.
     Reached {
-        /// Nodes that do not answer.
-        silent: Vec<NodeId>,
+        /// Those nodes; others do not answer, or were not there.
+        drained: Vec<NodeId>,
     },
     /// Ends the hold without a dump.
     Release {

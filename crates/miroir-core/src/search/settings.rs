@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::called::Alias;
 use crate::settings::node_max_values;
 
 /// The ranking rules of an index that does not set them, as far as all versions agree.
@@ -53,6 +54,8 @@ pub struct SearchSettings {
     pub embedders: BTreeMap<String, Option<u64>>,
     /// The attribute of the ids, which is no setting: who knows it sets it.
     pub primary_key: Option<String>,
+    /// What nodes call the index where clients call it otherwise, which is no setting either.
+    pub alias: Option<Alias>,
 }
 
 impl Default for SearchSettings {
@@ -69,6 +72,7 @@ impl Default for SearchSettings {
             facetable: BTreeSet::new(),
             embedders: BTreeMap::new(),
             primary_key: None,
+            alias: None,
         }
     }
 }
@@ -118,6 +122,7 @@ impl SearchSettings {
                 .flatten()
                 .collect(),
             primary_key: None,
+            alias: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Dumps of the whole cluster: writes are held while the cut is made, and the manifest names what the dumps hold.
 
 use miroir_core::cluster::{
-    AppliedSettings, Command, Cut, CutStep, KeptDump, NewTask, Outcome, Task, TaskKind, TaskStatus,
+    AppliedSettings, Command, Cut, CutStep, IndexSwap, KeptDump, NewTask, Outcome, Task, TaskKind,
+    TaskStatus,
 };
 use miroir_core::id::{NodeId, ShardId, TaskUid};
 use miroir_core::migration::Phase;
@@ -42,6 +43,7 @@ impl Log {
             details: json!({"dumpUid": null}),
             custom_metadata: None,
             failure: None,
+            idempotency: None,
         };
         let outcome = self.apply(&Command::Broadcast { uid: None, task });
         let Outcome::TaskRegistered(task) = outcome else {
@@ -64,8 +66,9 @@ impl Log {
     }
 
     fn reach(&mut self, task: TaskUid, attempt: u32, silent: &[u64]) {
-        let silent = silent.iter().copied().map(NodeId).collect();
-        self.cut(task, attempt, CutStep::Reached { silent });
+        let all = self.state.nodes.keys().copied();
+        let drained = all.filter(|node| !silent.contains(&node.0)).collect();
+        self.cut(task, attempt, CutStep::Reached { drained });
     }
 
     fn send(&mut self, task: TaskUid, attempt: u32, nodes: &[u32]) {
@@ -220,11 +223,13 @@ fn what_changes_while_nodes_are_asked_is_struck_out() {
         details: json!({}),
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     };
     log.apply(&Command::DeleteIndex {
         uid: uid("books"),
         incarnation,
         proxy: WRITER,
+        called: None,
         task: deletion,
     });
     log.create("books");
@@ -262,6 +267,31 @@ fn a_cutover_in_between_is_another_attempt_and_at_last_a_failure() {
     log.send(task, 1, &[1, 2]);
     let dump = shards(&log.state.dumps[0]);
     assert_eq!(dump[usize::from(record.shard.0)], [record.target.0]);
+}
+
+#[test]
+fn an_index_is_told_by_its_uid_of_that_moment_and_its_name_on_nodes() {
+    let mut log = with_books(1, 1, 1);
+    let rename = |log: &mut Log| {
+        let swap = IndexSwap {
+            indexes: (uid("books"), uid("films")),
+            rename: true,
+        };
+        log.apply(&Command::SwapIndexes { swaps: vec![swap] });
+    };
+    let told = |log: &Log, at: usize| {
+        let index = &log.state.dumps[at].indexes[0];
+        assert_eq!(index.shards, [[NodeId(1)].into()]);
+        (index.uid.to_string(), index.name.to_string())
+    };
+    for (at, expected) in ["books", "films"].into_iter().enumerate() {
+        let task = log.dump();
+        log.hold_for(task, 0);
+        log.reach(task, 0, &[]);
+        rename(&mut log);
+        log.send(task, 0, &[1]);
+        assert_eq!(told(&log, at), (expected.to_owned(), "books".to_owned()));
+    }
 }
 
 #[test]

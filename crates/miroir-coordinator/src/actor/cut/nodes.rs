@@ -98,7 +98,7 @@ pub(super) async fn have_unnoticed<C: Cluster>(
         unknown
             .flat_map(|index| {
                 let holders = state.holders(index);
-                holders.into_iter().map(|node| (node, index.uid.clone()))
+                holders.into_iter().map(|node| (node, index.name().clone()))
             })
             .filter(|(node, _)| answering.contains(node))
             .collect()

@@ -20,7 +20,7 @@ impl ClusterState {
     pub(super) fn cut(&mut self, at: At, attempt: Attempt, step: &CutStep) -> Applied {
         match step {
             CutStep::Hold => self.hold_writes(at, attempt)?,
-            CutStep::Reached { silent } => self.cut_reached(at, attempt, silent),
+            CutStep::Reached { drained } => self.cut_reached(at, attempt, drained),
             CutStep::Release { failure } => self.cut_released(at, attempt, failure.as_ref()),
             CutStep::Sent { asked } => self.cut_sent(at, attempt, asked),
         }
@@ -45,7 +45,7 @@ impl ClusterState {
         Ok(())
     }
 
-    fn cut_reached(&mut self, at: At, attempt: Attempt, silent: &[NodeId]) {
+    fn cut_reached(&mut self, at: At, attempt: Attempt, drained: &[NodeId]) {
         let holding = |cut: &&mut Cut| matches!(cut.stage, CutStage::Holding { .. });
         if self.cut_of(attempt).filter(holding).is_none() {
             return;
@@ -53,7 +53,7 @@ impl ClusterState {
         let indexes: Vec<CutIndex> = self
             .indexes
             .values()
-            .map(|index| seen_now(index, silent))
+            .map(|index| seen_now(index, drained))
             .collect();
         let uncovered = self.uncovered(indexes.iter().map(|index| &index.told));
         if !uncovered.0.is_empty() {
@@ -126,7 +126,7 @@ impl ClusterState {
         mut index: CutIndex,
         asked: &BTreeMap<NodeId, u32>,
     ) -> Option<ManifestIndex> {
-        let now = self.indexes.get(&index.told.uid)?;
+        let now = self.indexes.get(&index.told.name)?;
         if now.incarnation != index.incarnation {
             return None;
         }
@@ -147,14 +147,14 @@ impl ClusterState {
                 .zip(&index.shards)
                 .filter(|(_, nodes)| nodes.is_empty());
             for (shard, _) in bare {
-                uncovered.push((index.uid.clone(), shard, self.in_sync(&index.uid, shard)));
+                uncovered.push((index.uid.clone(), shard, self.in_sync(&index.name, shard)));
             }
         }
         Uncovered(uncovered)
     }
 
-    fn in_sync(&self, uid: &IndexUid, shard: ShardId) -> BTreeSet<NodeId> {
-        let placement = self.indexes.get(uid).and_then(|index| index.shard(shard));
+    fn in_sync(&self, name: &IndexUid, shard: ShardId) -> BTreeSet<NodeId> {
+        let placement = self.indexes.get(name).and_then(|index| index.shard(shard));
         let readable = placement.into_iter().flat_map(|shard| shard.readable());
         readable.map(|replica| replica.node).collect()
     }
@@ -183,7 +183,7 @@ impl ClusterState {
 }
 
 /// The index with the copies that have all of it now, settings included.
-fn seen_now(index: &Index, silent: &[NodeId]) -> CutIndex {
+fn seen_now(index: &Index, drained: &[NodeId]) -> CutIndex {
     let has_settings = |node: &NodeId| {
         let known = index.nodes.get(node);
         known.is_some_and(|known| known.settings_version >= index.settings.version)
@@ -191,14 +191,14 @@ fn seen_now(index: &Index, silent: &[NodeId]) -> CutIndex {
     let shards = index.placement.iter().map(|shard| {
         let nodes = shard.readable().map(|replica| replica.node);
         nodes
-            .filter(|node| !silent.contains(node) && has_settings(node))
+            .filter(|node| drained.contains(node) && has_settings(node))
             .collect()
     });
     CutIndex {
         incarnation: index.incarnation,
         told: ManifestIndex {
             uid: index.uid.clone(),
-            name: index.uid.clone(),
+            name: index.name().clone(),
             primary_key: index.primary_key.clone(),
             max_values_per_facet: index
                 .settings

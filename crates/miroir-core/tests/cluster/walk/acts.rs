@@ -1,8 +1,8 @@
 //! Random commands that mean something in the state they meet.
 
 use miroir_core::cluster::{
-    AppliedSettings, ClusterState, Command, Control, CutStep, Index, NewIndex, NewTask, TaskKind,
-    Write,
+    AppliedSettings, ClusterState, Command, Control, CutStep, Index, IndexSwap, NewIndex, NewTask,
+    TaskKind, Write,
 };
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use miroir_core::migration::{Event, Phase, Record};
@@ -36,6 +36,7 @@ enum What {
     Missed,
     Proxies,
     Indexes,
+    Swaps,
     Losses,
     Dumps,
 }
@@ -55,6 +56,7 @@ pub fn act() -> impl Strategy<Value = Act> {
         4 => Just(What::Missed),
         2 => Just(What::Proxies),
         1 => Just(What::Indexes),
+        1 => Just(What::Swaps),
         2 => Just(What::Losses),
         3 => Just(What::Dumps),
     ];
@@ -106,6 +108,7 @@ impl Act {
             What::Missed => self.missed(state),
             What::Proxies => return self.proxies(state),
             What::Indexes => self.indexes(state),
+            What::Swaps => Some(self.swaps()),
             What::Losses => return self.losses(state),
             What::Dumps => self.dumps(state),
         };
@@ -265,7 +268,7 @@ impl Act {
         let first = missed.first().copied();
         if let (Some((shard, node)), true) = (first, self.c.is_multiple_of(8)) {
             return Some(Command::EjectReplica {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 shard,
                 node,
@@ -274,7 +277,7 @@ impl Act {
         Some(Command::RegisterWrites {
             proxy: index.writer?,
             writes: vec![Write {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 task: task(TaskKind::DocumentAdditionOrUpdate),
                 parts: Vec::new(),
@@ -293,14 +296,10 @@ impl Act {
     }
 
     fn indexes(self, state: &ClusterState) -> Option<Command> {
-        let name = if self.b.is_multiple_of(2) {
-            "books"
-        } else {
-            "films"
-        };
-        let Some(index) = state.indexes.get(&uid(name)) else {
-            let departed = state.departed.iter().find(|d| d.uid == uid(name));
-            if let Some(departed) = departed {
+        let name = ["books", "films", "plays"][usize::from(self.b % 3)];
+        let Some(index) = state.index_called(&uid(name)) else {
+            let departed = pick(&state.departed, self.c / 2);
+            if let (Some(departed), true) = (departed, self.a.is_multiple_of(2)) {
                 return Some(Command::IndexPurged {
                     uid: departed.uid.clone(),
                     incarnation: departed.incarnation,
@@ -319,7 +318,7 @@ impl Act {
         };
         if self.a % 4 == 3 {
             return Some(Command::SettingsEnqueued {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 proxy: index.writer?,
                 applied: vec![AppliedSettings {
@@ -331,9 +330,10 @@ impl Act {
             });
         }
         Some(Command::DeleteIndex {
-            uid: index.uid.clone(),
+            uid: index.name().clone(),
             incarnation: index.incarnation,
             proxy: index.writer?,
+            called: None,
             task: task(TaskKind::IndexDeletion),
         })
     }
@@ -347,19 +347,26 @@ impl Act {
                 task: task(TaskKind::DumpCreation),
             });
         };
-        let attempt = cut.attempts.saturating_sub(u32::from(self.a % 8 == 0));
-        let (some, others): (Vec<NodeId>, Vec<NodeId>) = state
-            .nodes
-            .keys()
-            .partition(|node| node.0 % 7 != u64::from(self.c % 7));
+        let attempt = cut
+            .attempts
+            .saturating_sub(u32::from(self.a.is_multiple_of(8)));
+        let some = || {
+            let all = state.nodes.keys().copied();
+            all.filter(|node| node.0 % 7 != u64::from(self.c % 7))
+        };
         let step = match self.b % 8 {
             0 => CutStep::Release {
-                failure: (self.c % 4 == 0).then(|| json!({"message": "too busy"})),
+                failure: self
+                    .c
+                    .is_multiple_of(4)
+                    .then(|| json!({"message": "too busy"})),
             },
             1 | 2 => CutStep::Hold,
-            3..=5 => CutStep::Reached { silent: others },
+            3..=5 => CutStep::Reached {
+                drained: some().collect(),
+            },
             _ => CutStep::Sent {
-                asked: some.into_iter().map(|node| (node, 1)).collect(),
+                asked: some().map(|node| (node, 1)).collect(),
             },
         };
         Some(Command::Cut {
@@ -369,12 +376,27 @@ impl Act {
         })
     }
 
+    fn swaps(self) -> Command {
+        let other = if self.b.is_multiple_of(2) {
+            "films"
+        } else {
+            "plays"
+        };
+        let pair = [uid("books"), uid(other)];
+        let (first, second) = (usize::from(self.a % 2), usize::from(1 - self.a % 2));
+        let swap = IndexSwap {
+            indexes: (pair[first].clone(), pair[second].clone()),
+            rename: self.c.is_multiple_of(2),
+        };
+        Command::SwapIndexes { swaps: vec![swap] }
+    }
+
     /// A node that forgets what it held of an index, after it was seen to hold it.
     fn losses(self, state: &ClusterState) -> Vec<Command> {
         let Some(index) = self.index(state) else {
             return Vec::new();
         };
-        let (uid, incarnation) = (index.uid.clone(), index.incarnation);
+        let (uid, incarnation) = (index.name().clone(), index.incarnation);
         let node = self.node(state, self.b);
         let known = index.nodes.get(&node).and_then(|n| n.created_at.clone());
         let created_at = known.unwrap_or_else(|| "then".to_owned());
@@ -437,5 +459,6 @@ pub fn task(kind: TaskKind) -> NewTask {
         details: json!({}),
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
