@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Context, broadcast, planner, purge, scrub, tasks, tend, webhooks, wiped};
+use crate::actor::{Context, broadcast, cut, planner, purge, scrub, tasks, tend, webhooks, wiped};
 use crate::{migration, nodes, session};
 
 /// What an actor's run ends with.
@@ -57,6 +57,10 @@ pub const LEADER_ACTORS: &[Actor] = &[
     Actor {
         name: "broadcast",
         run: |ctx, cancel| Box::pin(broadcast::run(ctx, cancel)),
+    },
+    Actor {
+        name: "cut",
+        run: |ctx, cancel| Box::pin(cut::run(ctx, cancel)),
     },
     Actor {
         name: "tend",

@@ -11,7 +11,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::commit::commit;
-use super::status;
+use super::{dump, status};
 use crate::actor::Context;
 use crate::cluster::Cluster;
 use crate::raft::ReadError;
@@ -307,6 +307,16 @@ impl Catalog for CatalogService {
         let found = self.ctx.read(|state| state.tasks.get(uid).map(view));
         let task = found.ok_or_else(|| unknown_task(uid, freshness))?;
         Ok(answer(task, freshness))
+    }
+
+    async fn get_dump(
+        &self,
+        request: Request<v1::GetDumpRequest>,
+    ) -> Result<Response<v1::Dump>, Status> {
+        let task = TaskUid(request.into_inner().task);
+        let freshness = self.fresh().await?;
+        let told = dump::told(&self.ctx, task).await;
+        Ok(answer(told?, freshness))
     }
 
     async fn list_tasks(

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AppliedSettings, Idempotency, IndexRename, IndexSwap, Policy, TaskKind, TaskPart, TaskQuery,
-    TaskStatus,
+    AppliedSettings, CutStep, Idempotency, IndexRename, IndexSwap, MigrationReport, PlannedMove,
+    Policy, TaskKind, TaskPart, TaskQuery, TaskStatus,
 };
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
-use crate::migration::{Comparison, Event, Kind};
+use crate::migration::Event;
 use crate::registry::{self, ApiKey};
 
 /// A node as an operator describes it.
@@ -79,27 +79,6 @@ pub struct Write {
     pub missed: Vec<(ShardId, NodeId)>,
 }
 
-/// One step of moving data, as planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedMove {
-    /// The index.
-    pub uid: IndexUid,
-    /// Which life of that uid.
-    pub incarnation: Incarnation,
-    /// The shard.
-    pub shard: ShardId,
-    /// The group the new copy serves in.
-    pub group: GroupId,
-    /// What is done to the copies.
-    pub kind: Kind,
-    /// The copy read from; of a drop, one that stays.
-    pub source: NodeId,
-    /// The copy built; of a drop, the source; of a sweep, the node swept.
-    pub target: NodeId,
-    /// The copy that goes.
-    pub replaces: Option<NodeId>,
-}
-
 /// What an operator does to a migration or an operation that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,19 +115,6 @@ pub struct TaskUpdate {
     pub started_at_ms: Option<u64>,
     /// When the last node finished it.
     pub finished_at_ms: Option<u64>,
-}
-
-/// A report of a migration's progress. It changes no route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MigrationReport {
-    /// The migration.
-    pub id: MigrationId,
-    /// The step the reporter saw; a report on an older step is dropped.
-    pub step: u32,
-    /// How far it has got.
-    pub progress: crate::migration::Progress,
-    /// A comparison that has just ended.
-    pub comparison: Option<Comparison>,
 }
 
 /// A change of the replicated state.
@@ -436,6 +402,15 @@ pub enum Command {
         node: NodeId,
         /// The node's task, or the error object that it refused with.
         answer: Result<u32, Value>,
+    },
+    /// Takes a dump of the whole cluster further.
+    Cut {
+        /// The dump's task.
+        task: TaskUid,
+        /// The attempt that the proposer saw; what is about another is dropped.
+        attempt: u32,
+        /// What to do, or what happened.
+        step: CutStep,
     },
     /// Reports what became of tasks.
     UpdateTasks {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Cut;
 use crate::id::{IndexUid, NodeId, TaskUid};
 
 /// What a task does, in Meilisearch's words.
@@ -166,6 +167,9 @@ pub struct Broadcast {
     pub index: Option<IndexUid>,
     /// The nodes that have still to be asked.
     pub waiting: BTreeSet<NodeId>,
+    /// Set for a dump, which is a cut through the whole cluster: how far that has got.
+    #[serde(default)]
+    pub cut: Option<Cut>,
 }
 
 /// A task.

@@ -1,6 +1,7 @@
 //! The replicated state under commands, told in stories.
 
 mod control;
+mod dumps;
 mod groups;
 mod kept;
 mod losses;

@@ -175,6 +175,7 @@ routes! {
     POST   "/dumps"                                 Coordinators DumpsCreate     upkeep::dump;
     POST   "/snapshots"                             Coordinators SnapshotsCreate upkeep::snapshot;
     GET    "/_miroir/tasks/{uid}"                   Coordinators TasksGet        tasks::detail;
+    GET    "/_miroir/dumps/{uid}"                   Coordinators DumpsCreate     upkeep::manifest;
     GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 

@@ -294,6 +294,10 @@ impl Catalog for Service {
         Err(Status::unimplemented("not used"))
     }
 
+    async fn get_dump(&self, _: Request<v1::GetDumpRequest>) -> Result<Response<v1::Dump>, Status> {
+        Err(Status::not_found("no such dump"))
+    }
+
     async fn list_tasks(
         &self,
         request: Request<v1::ListTasksRequest>,

@@ -1,5 +1,6 @@
 //! `apply`: one command, at one place of the log, to one state.
 
+mod dump;
 mod group;
 mod guard;
 mod index;
@@ -166,6 +167,11 @@ impl ClusterState {
             Command::BroadcastSent { task, node, answer } => {
                 Ok(self.broadcast_sent(at, *task, *node, answer))
             }
+            Command::Cut {
+                task,
+                attempt,
+                step,
+            } => self.cut(at, (*task, *attempt), step),
             Command::UpdateTasks { updates } => Ok(self.update_tasks(at, updates)),
             Command::EjectReplica {
                 uid,

@@ -247,6 +247,10 @@ impl Catalog for Service {
             .ok_or_else(|| Status::not_found("no such task"))
     }
 
+    async fn get_dump(&self, _: Request<v1::GetDumpRequest>) -> Result<Response<v1::Dump>, Status> {
+        Err(Status::not_found("no such dump"))
+    }
+
     async fn list_tasks(
         &self,
         request: Request<v1::ListTasksRequest>,
