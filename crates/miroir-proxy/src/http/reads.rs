@@ -12,7 +12,7 @@ use super::params::Params;
 use super::path::Path;
 use super::{Allowed, Server, document_query};
 use crate::error::HttpError;
-use crate::read::{Caller, METADATA_HEADER};
+use crate::read::{Caller, METADATA_HEADER, SESSION_HEADER};
 
 /// JSON that is written already.
 pub(super) fn json(text: String) -> Response {
@@ -20,7 +20,7 @@ pub(super) fn json(text: String) -> Response {
     ([(header::CONTENT_TYPE, content_type)], Body::from(text)).into_response()
 }
 
-/// What of a request nodes are told.
+/// What of a request its read goes by, and what nodes are told.
 pub(super) fn caller(headers: &HeaderMap) -> Caller {
     let kept = headers.get(METADATA_HEADER).cloned();
     Caller {
@@ -28,6 +28,7 @@ pub(super) fn caller(headers: &HeaderMap) -> Caller {
             .into_iter()
             .map(|value| (METADATA_HEADER, value))
             .collect(),
+        session: headers.get(SESSION_HEADER).cloned(),
     }
 }
 

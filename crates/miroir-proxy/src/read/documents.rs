@@ -56,7 +56,7 @@ impl Reads {
         query: &Uri,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
         begun.scope.key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
@@ -90,7 +90,7 @@ impl Reads {
         query: &DocumentsQuery,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         begun.scope.key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
         begun.scope.only = query.shards(begun.scope.route.shard_count());
         if !query.sort.is_empty() {

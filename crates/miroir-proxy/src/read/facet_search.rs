@@ -19,7 +19,7 @@ impl Reads {
         search: &FacetSearch,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let query = search.body(None)?.to_string();
         begun.scope.key = choice::key(&[uid.as_bytes(), query.as_bytes()]);

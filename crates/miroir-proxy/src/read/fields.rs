@@ -97,7 +97,7 @@ impl Reads {
         query: &FieldsQuery,
         caller: &Caller,
     ) -> Result<Value, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         begun.scope.key = choice::key(&[uid.as_bytes(), b"fields"]);
         let path = format!("/indexes/{uid}/fields");
         let all = json!({"offset": 0, "limit": ALL_FIELDS, "filter": query.filter});

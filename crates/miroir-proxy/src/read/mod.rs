@@ -17,6 +17,7 @@ mod fields;
 mod multi;
 mod render;
 mod search;
+mod session;
 mod settings;
 mod similar;
 mod size;
@@ -45,6 +46,7 @@ pub use documents::DocumentsQuery;
 use fault::Fault;
 pub use fields::FieldsQuery;
 pub use render::RenderQuery;
+pub use session::{SESSION_HEADER, Sessions, session_of};
 pub use size::SizeFormat;
 pub use stats::StatsQuery;
 use sticky::Sticky;
@@ -56,6 +58,8 @@ use versions::Versions;
 pub struct Caller {
     /// Headers of the client that mean something to a node.
     pub headers: HeaderMap,
+    /// The session whose writes the read is to show.
+    pub session: Option<HeaderValue>,
 }
 
 impl Caller {
@@ -87,6 +91,7 @@ pub struct Reads {
 struct Inner {
     control: Control,
     upstream: Arc<Upstream>,
+    sessions: Sessions,
     timeout: Duration,
     versions: Arc<Versions>,
     sticky: Arc<Sticky>,
@@ -109,13 +114,19 @@ impl Reads {
     /// Reads by `control`'s table. `timeout` bounds one read, `concurrency` the reads under way on
     /// one node.
     #[must_use]
-    pub fn new(control: Control, timeout: Duration, concurrency: usize) -> Self {
+    pub fn new(
+        control: Control,
+        sessions: Sessions,
+        timeout: Duration,
+        concurrency: usize,
+    ) -> Self {
         let upstream = Arc::new(Upstream::new(concurrency));
         control.tell_latencies_of(Arc::clone(&upstream));
         let inner = Inner {
             versions: Versions::follow(control.clone()),
             control,
             upstream,
+            sessions,
             timeout,
             sticky: Arc::default(),
         };
@@ -139,8 +150,8 @@ impl Reads {
         })
     }
 
-    /// Begins a read of the index `uid`.
-    fn begin(&self, uid: &str) -> Result<Begun, HttpError> {
+    /// Begins a read of the index `uid`, whatever its caller wrote.
+    fn begin_now(&self, uid: &str) -> Result<Begun, HttpError> {
         let guard = self.guard()?;
         let Some(route) = guard.table.index(uid).cloned() else {
             return Err(no_such_index(uid));

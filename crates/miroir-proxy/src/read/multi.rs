@@ -113,7 +113,7 @@ impl Reads {
             Some(first) => error.inside_query(*first),
             None => error.inside_unused_facets(index.as_str()),
         };
-        let mut begun = self.begin(index.as_str()).map_err(place)?;
+        let mut begun = self.begin(index.as_str(), caller).await.map_err(place)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.caps_totals = legacy || self.inner.versions.caps_totals();

@@ -24,7 +24,7 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");

@@ -37,7 +37,7 @@ impl Reads {
             self.require_visible(uid, &query, rule).await?;
         }
         let query = &query;
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let own = query.own_body().to_string();
         begun.scope.key = choice::key(&[uid.as_bytes(), own.as_bytes()]);

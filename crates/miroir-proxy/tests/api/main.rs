@@ -10,6 +10,7 @@ mod keys;
 mod listed;
 mod read_routes;
 mod search;
+mod sessions;
 mod statistics;
 mod support;
 mod unseen;
