@@ -11,6 +11,7 @@
 //! - Document templates of embedders pass over the hidden field, which would otherwise change
 //!   the embeddings.
 
+mod compare;
 mod details;
 mod merge;
 mod node;
@@ -19,6 +20,7 @@ mod sub;
 mod template;
 mod validate;
 
+pub use compare::differences;
 pub use details::{details, details_of_reset};
 pub use merge::merge;
 pub use node::{from_node, node_max_values, patch_for_node, to_node};
