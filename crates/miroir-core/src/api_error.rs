@@ -253,6 +253,7 @@ codes! {
     RemoteTimeout = "remote_timeout", 502, System;
     TaskNotFound = "task_not_found", 404, InvalidRequest;
     TooManySearchRequests = "too_many_search_requests", 503, System;
+    UnavailableShards = "unavailable_shards", 503, System;
     UnsupportedMediaType = "unsupported_media_type", 415, InvalidRequest;
     WebhookNotFound = "webhook_not_found", 404, InvalidRequest;
 }

@@ -11,6 +11,7 @@ pub mod routing;
 pub mod api_error;
 pub mod body;
 pub mod document;
+pub mod dump;
 pub mod hidden_field;
 mod raw_json;
 pub mod request;

@@ -107,8 +107,7 @@ impl App {
             reads: Reads::new(
                 control.clone(),
                 Sessions::new(catalog.clone(), config.session_wait()),
-                config.search_timeout(),
-                config.node_concurrency,
+                config.reads(),
             ),
             catalog,
             writes: writes.clone(),

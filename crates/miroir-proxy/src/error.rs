@@ -65,18 +65,6 @@ impl HttpError {
         ApiError::new(Code::IndexNotFound, format!("Index `{index}` not found.")).into()
     }
 
-    /// A method that the path does not have.
-    #[must_use]
-    pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Self {
-        let message = format!("`{path}` does not take `{method}`. It takes {allowed}.");
-        Self::own(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "invalid_request",
-            message,
-        )
-    }
-
     /// An index whose writer is another proxy: 421, so that whoever forwarded the request knows that
     /// it was not carried out. A client never sees it.
     #[must_use]
@@ -232,12 +220,6 @@ mod tests {
                 503,
                 "unavailable_shards",
                 true,
-            ),
-            (
-                HttpError::method_not_allowed("PUT", "/health", "GET"),
-                405,
-                "method_not_allowed",
-                false,
             ),
             (HttpError::internal("x"), 500, "internal", false),
             (

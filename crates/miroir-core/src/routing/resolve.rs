@@ -136,19 +136,24 @@ impl IndexRoute {
         if !missing.is_empty() {
             return Err(Unservable { shards: missing });
         }
-        Ok(chosen
-            .into_iter()
-            .map(|(node, shards)| {
-                let holds_nothing_else = self.held_by(node) == shards;
-                (
-                    node,
-                    NodeShare {
-                        shards,
-                        holds_nothing_else,
-                    },
-                )
-            })
-            .collect())
+        Ok(self.shares(chosen))
+    }
+
+    /// What to ask each of these nodes for its shards.
+    #[must_use]
+    pub fn shares(
+        &self,
+        chosen: BTreeMap<NodeId, BTreeSet<ShardId>>,
+    ) -> BTreeMap<NodeId, NodeShare> {
+        let share = |(node, shards)| {
+            let holds_nothing_else = self.held_by(node) == shards;
+            let share = NodeShare {
+                shards,
+                holds_nothing_else,
+            };
+            (node, share)
+        };
+        chosen.into_iter().map(share).collect()
     }
 
     /// Like [`covering_set`](Self::covering_set), but a shard without a copy in `group` takes one of any
@@ -190,16 +195,6 @@ impl IndexRoute {
         if !missing.is_empty() {
             return Err(Unservable { shards: missing });
         }
-        let share = |(node, shards): (NodeId, BTreeSet<ShardId>)| {
-            let holds_nothing_else = self.held_by(node) == shards;
-            (
-                node,
-                NodeShare {
-                    shards,
-                    holds_nothing_else,
-                },
-            )
-        };
-        Ok(chosen.into_iter().map(share).collect())
+        Ok(self.shares(chosen))
     }
 }

@@ -13,6 +13,7 @@
 
 mod compare;
 mod details;
+mod dump;
 mod merge;
 mod node;
 mod shape;
@@ -22,6 +23,7 @@ mod validate;
 
 pub use compare::differences;
 pub use details::{details, details_of_reset};
+pub use dump::{Dumped, from_dump};
 pub use merge::merge;
 pub use node::{from_node, node_max_values, patch_for_node, to_node};
 pub use sub::{SUB_SETTINGS, SubSetting, Verb};

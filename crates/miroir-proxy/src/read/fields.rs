@@ -98,7 +98,8 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Value, HttpError> {
         let mut begun = self.begin(uid, caller).await?;
-        begun.scope.key = choice::key(&[uid.as_bytes(), b"fields"]);
+        let key = choice::key(&[uid.as_bytes(), b"fields"]);
+        begun.scope.is_of(key, false);
         let path = format!("/indexes/{uid}/fields");
         let all = json!({"offset": 0, "limit": ALL_FIELDS, "filter": query.filter});
         let ask = |piece: Piece| {

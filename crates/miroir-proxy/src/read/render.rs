@@ -91,7 +91,8 @@ impl Reads {
         let id = query.id.as_deref().unwrap_or_default();
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
-        begun.scope.key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        begun.scope.is_of(key, false);
         let ask = |piece: Piece| async move { self.post(&piece, PATH, &query.body, caller).await };
         let gathered = begun.scope.gather(self.upstream(), ask).await?;
         let answer = gathered.answers.into_iter().next();
@@ -106,7 +107,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<bytes::Bytes, HttpError> {
         let guard = self.guard()?;
-        let deadline = Instant::now() + self.inner.timeout;
+        let deadline = Instant::now() + self.inner.config.timeout;
         for node in guard.table.nodes.keys() {
             let ask = Ask {
                 method: axum::http::Method::POST,

@@ -48,6 +48,12 @@ impl Federated {
         indexes
     }
 
+    /// Whether no hits are skipped.
+    #[must_use]
+    pub fn is_first_page(&self) -> bool {
+        self.federation.pagination.window(u64::MAX).0 == 0
+    }
+
     /// The JSON body for a node of `index`. `hidden_filter` selects the shards that it answers for; a
     /// node that answers for all it holds needs none.
     ///
