@@ -6,6 +6,7 @@ mod lost;
 pub mod planner;
 pub mod purge;
 pub mod scrub;
+pub mod settings;
 pub mod tasks;
 pub mod tend;
 pub mod webhooks;
@@ -15,3 +16,4 @@ mod context;
 
 pub use context::{Context, Fleet};
 pub use scrub::ScrubBoard;
+pub use settings::SettingsBoard;
