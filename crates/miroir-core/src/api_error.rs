@@ -177,6 +177,7 @@ codes! {
     InvalidSearchSort = "invalid_search_sort", 400, InvalidRequest;
     InvalidSearchUseNetwork = "invalid_search_use_network", 400, InvalidRequest;
     InvalidSearchVector = "invalid_search_vector", 400, InvalidRequest;
+    InvalidSession = "invalid_session", 400, InvalidRequest;
     InvalidSettingsDictionary = "invalid_settings_dictionary", 400, InvalidRequest;
     InvalidSettingsDisplayedAttributes = "invalid_settings_displayed_attributes", 400, InvalidRequest;
     InvalidSettingsDistinctAttribute = "invalid_settings_distinct_attribute", 400, InvalidRequest;

@@ -2,6 +2,7 @@
 
 mod convert;
 mod list;
+mod pending;
 
 use miroir_core::cluster::{Command, Outcome, Task};
 use miroir_core::id::{Epoch, TaskUid};
@@ -296,6 +297,20 @@ impl Catalog for CatalogService {
         let checked = self.ctx.read(|state| state.check_repeated(write, now_ms));
         checked.map_err(|rejection| status::of_rejection(&rejection))?;
         Ok(Response::new(v1::CheckKeyReply {}))
+    }
+
+    async fn pending_tasks(
+        &self,
+        request: Request<v1::PendingTasksRequest>,
+    ) -> Result<Response<v1::PendingTasksReply>, Status> {
+        let request = request.into_inner();
+        let uid = convert::uid(&request.uid)?;
+        // What is not known here may be pending all the same: without a leader there is no answer.
+        let confirmed = self.ctx.cluster.confirm_leadership().await;
+        confirmed.map_err(|error| status::of_read(&error))?;
+        let up_to = TaskUid(request.up_to);
+        let reply = self.ctx.read(|state| pending::pending(state, &uid, up_to));
+        Ok(Response::new(reply))
     }
 
     async fn get_task(

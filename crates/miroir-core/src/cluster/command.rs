@@ -317,6 +317,15 @@ pub enum Command {
         /// Meilisearch's error object.
         error: Value,
     },
+    /// Makes the settings that an index has a new version, which is sent to every node again: some node has others.
+    RestateSettings {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The version that was compared; a newer one is on its way already.
+        version: u64,
+    },
     /// Deletes an index.
     DeleteIndex {
         /// The index.

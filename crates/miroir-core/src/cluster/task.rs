@@ -226,6 +226,12 @@ impl TaskRegistry {
             .filter_map(|uid| self.by_uid.get(uid))
     }
 
+    /// The newest uid that was ever given.
+    #[must_use]
+    pub fn newest(&self) -> Option<TaskUid> {
+        self.next.checked_sub(1).map(TaskUid)
+    }
+
     /// How many are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

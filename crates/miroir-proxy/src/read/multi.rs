@@ -124,7 +124,8 @@ impl Reads {
             Some(first) => error.inside_query(*first),
             None => error.inside_unused_facets(index.as_str()),
         };
-        let mut begun = self.begin_partial(index.as_str()).map_err(place)?;
+        let begun = self.begin_partial(index.as_str(), caller).await;
+        let mut begun = begun.map_err(place)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.alias = begun.scope.route.alias();

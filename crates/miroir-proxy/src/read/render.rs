@@ -114,7 +114,7 @@ impl Reads {
         query: &RenderQuery,
         caller: &Caller,
     ) -> Result<bytes::Bytes, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let id = query.id.as_deref().unwrap_or_default();
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());

@@ -35,7 +35,7 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        let mut begun = self.begin_partial(uid)?;
+        let mut begun = self.begin_partial(uid, caller).await?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");

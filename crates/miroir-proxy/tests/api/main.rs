@@ -12,6 +12,7 @@ mod listed;
 mod partial;
 mod read_routes;
 mod search;
+mod sessions;
 mod statistics;
 mod support;
 mod unseen;

@@ -290,6 +290,13 @@ impl Catalog for Service {
         Ok(Response::new(v1::CheckKeyReply {}))
     }
 
+    async fn pending_tasks(
+        &self,
+        _: Request<v1::PendingTasksRequest>,
+    ) -> Result<Response<v1::PendingTasksReply>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
     async fn get_task(&self, _: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
         Err(Status::unimplemented("not used"))
     }

@@ -17,7 +17,7 @@ fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("the request has no valid `{field}`"))
 }
 
-fn uid(text: &str) -> Result<IndexUid, Status> {
+pub(super) fn uid(text: &str) -> Result<IndexUid, Status> {
     IndexUid::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 

@@ -128,6 +128,11 @@ impl ClusterState {
                 version,
                 error,
             } => self.refuse_settings(at, (uid, *incarnation, *proxy), *version, error),
+            Command::RestateSettings {
+                uid,
+                incarnation,
+                version,
+            } => self.restate_settings(at, (uid, *incarnation), *version),
             Command::DeleteIndex {
                 uid,
                 incarnation,
