@@ -1,6 +1,7 @@
-//! Gives every node what the registry says that nodes are to have: API keys and experimental features.
+//! Gives every node what the registry says that nodes are to have: API keys, experimental features and dynamic search
+//! rules.
 //!
-//! Proxies judge keys by themselves, so nothing waits for this. It makes the nodes what one Meilisearch would be: whoever
+//! Proxies judge keys by themselves, so only tasks about rules wait for this. It makes the nodes what one Meilisearch would be: whoever
 //! asks a node directly is judged by the same keys, and a feature that is on is on everywhere. The registry is the truth;
 //! a key that it has not, such as those that a node makes for itself, is deleted.
 //!
@@ -9,6 +10,7 @@
 
 mod features;
 mod keys;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,12 +55,29 @@ async fn tend_for_ever<C: Cluster>(ctx: &Context<C>) -> anyhow::Result<()> {
     loop {
         applied.mark_unchanged();
         seed(ctx).await?;
+        let (version, waiting) = rules::waiting(ctx);
         tend_due(ctx, &mut tended).await?;
+        if !waiting.is_empty() && all_have(ctx, &tended, version) {
+            rules::end(ctx, &waiting).await?;
+        }
         tokio::select! {
             changed = applied.changed() => changed?,
             _ = ticks.tick() => {}
         }
     }
+}
+
+/// Whether every node that answers was given a registry that is at least this new.
+fn all_have<C: Cluster>(ctx: &Context<C>, tended: &BTreeMap<NodeId, Tended>, version: u64) -> bool {
+    let health = ctx.health.snapshot();
+    let has = |node: &NodeId| {
+        let given = tended.get(node).and_then(|known| known.version);
+        let missed = health
+            .get(node)
+            .is_some_and(|seen| !seen.last_error.is_empty());
+        missed || given.is_some_and(|given| given >= version)
+    };
+    ctx.read(|state| state.nodes.keys().all(has))
 }
 
 /// Makes the default keys, when nobody has. Without a master key there are no keys.
@@ -147,7 +166,7 @@ fn outcome(
         };
     };
     if before.is_zero() {
-        tracing::warn!(%node, %error, "a node has not got its keys and features, trying again");
+        tracing::warn!(%node, %error, "a node has not got its keys, features and rules, trying again");
     }
     let pause = (before * 2).clamp(PAUSE_MIN, PAUSE_MAX);
     Tended {
@@ -169,5 +188,6 @@ async fn tend<C: Cluster>(
     if ctx.config.node_master_key.is_some() {
         keys::tend(node, &client, registry).await?;
     }
-    features::tend(node, &client, registry).await
+    features::tend(node, &client, registry).await?;
+    rules::tend(node, &client, registry).await
 }

@@ -47,6 +47,7 @@ async fn fail_a_task(coordinator: &Coordinator) -> u32 {
         failure: Some("{\"code\":\"index_not_found\"}".to_owned()),
     };
     let request = v1::RegisterTaskRequest {
+        rules: None,
         request_id: String::new(),
         uid: Some("books".to_owned()),
         task: Some(task),

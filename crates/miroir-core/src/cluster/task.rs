@@ -33,11 +33,15 @@ pub enum TaskKind {
     DumpCreation,
     /// Has every node write a snapshot.
     SnapshotCreation,
+    /// Makes, changes or deletes a dynamic search rule.
+    DsrUpdate,
+    /// Deletes every dynamic search rule.
+    DsrClear,
 }
 
 impl TaskKind {
     /// Every kind, in Meilisearch's order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::DocumentAdditionOrUpdate,
         Self::DocumentDeletion,
         Self::SettingsUpdate,
@@ -49,6 +53,8 @@ impl TaskKind {
         Self::DumpCreation,
         Self::SnapshotCreation,
         Self::IndexCompaction,
+        Self::DsrUpdate,
+        Self::DsrClear,
     ];
 
     /// The name clients see.
@@ -66,6 +72,8 @@ impl TaskKind {
             Self::TaskDeletion => "taskDeletion",
             Self::DumpCreation => "dumpCreation",
             Self::SnapshotCreation => "snapshotCreation",
+            Self::DsrUpdate => "dsrUpdate",
+            Self::DsrClear => "dsrClear",
         }
     }
 

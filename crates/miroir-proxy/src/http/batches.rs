@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::cluster::Task;
-use miroir_core::id::TaskUid;
+use miroir_core::id::{IndexUid, TaskUid};
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
@@ -50,6 +50,8 @@ pub async fn list(
 
 fn batch(task: &Task) -> Value {
     let one = |name: &str| Value::Object(Map::from_iter([(name.to_owned(), json!(1))]));
+    let index = task.index.as_ref().map(IndexUid::as_str);
+    let index = index.or(view::index_of(task.kind));
     let took = task.started_at_ms.zip(task.finished_at_ms);
     json!({
         "uid": task.uid.0,
@@ -59,7 +61,7 @@ fn batch(task: &Task) -> Value {
             "totalNbTasks": 1,
             "status": one(task.status.as_str()),
             "types": one(task.kind.as_str()),
-            "indexUids": task.index.as_ref().map_or_else(|| json!({}), |uid| one(uid.as_str())),
+            "indexUids": index.map_or_else(|| json!({}), one),
         },
         "duration": took.map(|(from, to)| view::duration(to.saturating_sub(from))),
         "startedAt": task.started_at_ms.map(view::timestamp),

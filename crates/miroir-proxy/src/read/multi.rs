@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
-use miroir_core::search::{Federated, IndexAnswers, MultiQuery, MultiSearch, SearchSettings};
+use miroir_core::search::{Federated, IndexAnswers, MultiQuery, MultiSearch, Pins, SearchSettings};
 use serde_json::{Value, json};
 
 use super::cover::{Gathered, Piece};
@@ -117,6 +117,8 @@ impl Reads {
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
+        settings.primary_key = begun.scope.route.primary_key.clone();
+        settings.pins = Pins::of(&begun.scope.table.registry, index.as_str());
         let body = |hidden: Option<&str>| {
             let body = federated.body(&index, &settings, hidden);
             body.map_err(|(at, error)| HttpError::from(error).inside_query(at))

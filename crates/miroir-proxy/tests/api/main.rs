@@ -8,6 +8,7 @@ mod failures;
 mod front;
 mod keys;
 mod listed;
+mod pins;
 mod read_routes;
 mod search;
 mod statistics;

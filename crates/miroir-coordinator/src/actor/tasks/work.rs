@@ -72,8 +72,8 @@ fn of(state: &ClusterState, task: &Task) -> Work {
             | TaskKind::TaskCancelation,
             _,
         ) => true,
-        // Ended by the command that ends the last task that it waits for.
-        (TaskKind::TaskDeletion, _) => false,
+        // Ended by the command that ends the last task that it waits for, and by who gives nodes the rules.
+        (TaskKind::TaskDeletion | TaskKind::DsrUpdate | TaskKind::DsrClear, _) => false,
     };
     let in_use = match index {
         Some(index) => users(index),
@@ -114,7 +114,9 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
         | TaskKind::TaskCancelation
         | TaskKind::TaskDeletion
         | TaskKind::DumpCreation
-        | TaskKind::SnapshotCreation => index.settings.version,
+        | TaskKind::SnapshotCreation
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear => index.settings.version,
     };
     let mut complete = true;
     for node in users(index) {
