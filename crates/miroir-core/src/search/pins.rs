@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn pinned_hits_go_to_their_places() {
-        let table: [(&[(u64, char)], &str, usize, &str); 9] = [
+        type Case<'a> = (&'a [(u64, char)], &'a str, usize, &'a str);
+        let table: [Case<'_>; 9] = [
             (&[], "abc", 2, "ab"),
             (&[(0, 'x')], "abc", 10, "xabc"),
             (&[(2, 'x')], "abc", 10, "abxc"),
