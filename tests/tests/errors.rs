@@ -143,7 +143,7 @@ impl Server {
             true => error.clone(),
             false => json!([error["code"], error["type"]]),
         };
-        // Meilisearch answers these without a body.
+        // Meilisearch and the proxy answer these without a body, the embedded node with one.
         let unrouted = ["method_not_allowed", "not_found"];
         let told = match &body {
             _ if unrouted.contains(&body["code"].as_str().unwrap_or_default()) => Value::Null,

@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use miroir_meili::Secret;
 use serde::{Deserialize, Deserializer};
 
@@ -74,6 +75,8 @@ pub struct Config {
     pub tasks: TasksConfig,
     /// How copies are compared in the background.
     pub scrub: ScrubConfig,
+    /// Where finished tasks may be sent.
+    pub webhooks: WebhooksConfig,
 }
 
 /// A coordinator as others reach it.
@@ -176,6 +179,16 @@ pub struct ScrubConfig {
     pub pause_ms: u64,
 }
 
+/// Where finished tasks may be sent.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Private networks that webhooks may be in (`10.1.0.0/16`). Public addresses need not be named.
+    pub allowed_networks: Vec<IpNet>,
+    /// PEM file of certificates that are trusted beside those of the machine.
+    pub ca_file: Option<PathBuf>,
+}
+
 impl Default for ScrubConfig {
     fn default() -> Self {
         Self {
@@ -211,6 +224,7 @@ impl Default for Config {
             migration: MigrationConfig::default(),
             tasks: TasksConfig::default(),
             scrub: ScrubConfig::default(),
+            webhooks: WebhooksConfig::default(),
         }
     }
 }

@@ -34,7 +34,7 @@ impl ErrorKind {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $status:literal, $kind:ident;)*) => {
-        /// A stable error name of Meilisearch. The list holds those that Miroir itself can raise.
+        /// A stable error name: Meilisearch's, and those of what only a cluster has. The list holds those that Miroir itself can raise.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $($(#[$doc])* #[doc = concat!("`", $name, "`")] $variant,)*
@@ -74,6 +74,8 @@ codes! {
     DynamicSearchRuleNotFound = "dynamic_search_rule_not_found", 404, InvalidRequest;
     FacetSearchDisabled = "facet_search_disabled", 400, InvalidRequest;
     FeatureNotEnabled = "feature_not_enabled", 400, InvalidRequest;
+    IdempotencyKeyInUse = "idempotency_key_in_use", 409, InvalidRequest;
+    IdempotencyKeyReused = "idempotency_key_reused", 422, InvalidRequest;
     ImmutableIndexCreatedAt = "immutable_index_created_at", 400, InvalidRequest;
     ImmutableIndexUpdatedAt = "immutable_index_updated_at", 400, InvalidRequest;
     ImmutableApiKeyActions = "immutable_api_key_actions", 400, InvalidRequest;
@@ -125,6 +127,7 @@ codes! {
     InvalidFacetSearchExhaustiveFacetCount = "invalid_facet_search_exhaustive_facet_count", 400, InvalidRequest;
     InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", 400, InvalidRequest;
     InvalidFacetSearchQuery = "invalid_facet_search_query", 400, InvalidRequest;
+    InvalidIdempotencyKey = "invalid_idempotency_key", 400, InvalidRequest;
     InvalidIndexCustomMetadata = "invalid_index_custom_metadata", 400, InvalidRequest;
     InvalidIndexFieldsFilter = "invalid_index_fields_filter", 400, InvalidRequest;
     InvalidIndexFieldsFilterAttributePatterns = "invalid_index_fields_filter_attribute_patterns", 400, InvalidRequest;
@@ -221,6 +224,9 @@ codes! {
     InvalidSkipCreation = "invalid_skip_creation", 400, InvalidRequest;
     InvalidStatsShowInternalDatabaseSizes = "invalid_stats_show_internal_database_sizes", 400, InvalidRequest;
     InvalidStatsSizeFormat = "invalid_stats_size_format", 400, InvalidRequest;
+    InvalidSwapDuplicateIndexFound = "invalid_swap_duplicate_index_found", 400, InvalidRequest;
+    InvalidSwapIndexes = "invalid_swap_indexes", 400, InvalidRequest;
+    InvalidSwapRename = "invalid_swap_rename", 400, InvalidRequest;
     InvalidTaskAfterEnqueuedAt = "invalid_task_after_enqueued_at", 400, InvalidRequest;
     InvalidTaskAfterFinishedAt = "invalid_task_after_finished_at", 400, InvalidRequest;
     InvalidTaskAfterStartedAt = "invalid_task_after_started_at", 400, InvalidRequest;
@@ -251,6 +257,7 @@ codes! {
     MissingMasterKey = "missing_master_key", 401, Auth;
     MissingPayload = "missing_payload", 400, InvalidRequest;
     MissingSearchHybrid = "missing_search_hybrid", 400, InvalidRequest;
+    MissingSwapIndexes = "missing_swap_indexes", 400, InvalidRequest;
     MissingTaskFilters = "missing_task_filters", 400, InvalidRequest;
     NotFound = "not_found", 404, InvalidRequest;
     NotFoundSimilarId = "not_found_similar_id", 400, InvalidRequest;
@@ -260,6 +267,7 @@ codes! {
     RemoteTimeout = "remote_timeout", 502, System;
     TaskNotFound = "task_not_found", 404, InvalidRequest;
     TooManySearchRequests = "too_many_search_requests", 503, System;
+    UnavailableShards = "unavailable_shards", 503, System;
     UnsupportedMediaType = "unsupported_media_type", 415, InvalidRequest;
     WebhookNotFound = "webhook_not_found", 404, InvalidRequest;
 }

@@ -1,5 +1,6 @@
 //! Pure decisions of Miroir: cluster state, placement, routing, migration, merging.
 
+pub mod called;
 pub mod cluster;
 pub mod id;
 pub mod migration;
@@ -11,6 +12,7 @@ pub mod routing;
 pub mod api_error;
 pub mod body;
 pub mod document;
+pub mod dump;
 pub mod hidden_field;
 mod raw_json;
 pub mod request;

@@ -357,6 +357,7 @@ fn task() -> NewTask {
         details: serde_json::Value::Null,
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 

@@ -105,11 +105,7 @@ impl App {
         let server = Server::new(Parts {
             control: control.clone(),
             catalog,
-            reads: Reads::new(
-                control.clone(),
-                config.search_timeout(),
-                config.node_concurrency,
-            ),
+            reads: Reads::new(control.clone(), config.reads()),
             writes: writes.clone(),
             keys: Keys::new(config.master_key.clone(), Some(cluster_token)),
             payload_limit: config.payload_limit_bytes,

@@ -9,6 +9,8 @@ use std::time::Duration;
 use miroir_meili::Secret;
 use serde::{Deserialize, Deserializer};
 
+use crate::read::ReadsConfig;
+
 /// What the `miroir-proxy` command line takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -59,6 +61,13 @@ pub struct Config {
     /// How many reads may be under way on one node; further ones wait their turn.
     /// `MIROIR_NODE_CONCURRENCY`.
     pub node_concurrency: usize,
+    /// What a search is answered when no copy of some shard answers. `MIROIR_UNAVAILABLE_SHARDS`.
+    pub unavailable_shards: UnavailableShards,
+    /// How many read requests of a hundred may be sent once more, to another copy, when a node takes longer than usual; 0 for none.
+    /// `MIROIR_HEDGE_PERCENT`.
+    pub hedge_percent: u64,
+    /// How long every node is waited for before that, in milliseconds. `MIROIR_HEDGE_MIN_MS`.
+    pub hedge_min_ms: u64,
     /// How long requests under way may take after a stop was asked for, in milliseconds.
     /// `MIROIR_DRAIN_MS`.
     pub drain_ms: u64,
@@ -83,8 +92,33 @@ impl Default for Config {
             search_timeout_ms: 10_000,
             node_request_timeout_ms: 30_000,
             node_concurrency: 64,
+            unavailable_shards: UnavailableShards::Error,
+            hedge_percent: 5,
+            hedge_min_ms: 20,
             drain_ms: 15_000,
             log: "info".to_owned(),
+        }
+    }
+}
+
+/// What searches and lists of documents are answered when no copy of some shard answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnavailableShards {
+    /// An error.
+    Error,
+    /// What the other shards have, said to be a part.
+    Partial,
+}
+
+impl std::str::FromStr for UnavailableShards {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "error" => Ok(Self::Error),
+            "partial" => Ok(Self::Partial),
+            _ => Err("it is neither `error` nor `partial`"),
         }
     }
 }
@@ -181,6 +215,11 @@ const OVERRIDES: &[(&str, Override)] = &[
     ("MIROIR_NODE_CONCURRENCY", |c, v| {
         set(&mut c.node_concurrency, v)
     }),
+    ("MIROIR_UNAVAILABLE_SHARDS", |c, v| {
+        set(&mut c.unavailable_shards, v)
+    }),
+    ("MIROIR_HEDGE_PERCENT", |c, v| set(&mut c.hedge_percent, v)),
+    ("MIROIR_HEDGE_MIN_MS", |c, v| set(&mut c.hedge_min_ms, v)),
     ("MIROIR_DRAIN_MS", |c, v| set(&mut c.drain_ms, v)),
     ("MIROIR_LOG", |c, v| set(&mut c.log, v)),
 ];
@@ -319,6 +358,12 @@ impl Config {
         if let Some((field, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return wrong(field, "is 0: it must be at least 1");
         }
+        if self.hedge_percent > 100 {
+            return wrong(
+                "hedge_percent",
+                "is more than 100: it is a share of requests",
+            );
+        }
         self.log
             .parse::<tracing_subscriber::EnvFilter>()
             .map(drop)
@@ -334,10 +379,16 @@ impl Config {
         Duration::from_millis(self.hold_ms)
     }
 
-    /// [`search_timeout_ms`](Self::search_timeout_ms) as a duration.
+    /// How reads are carried out.
     #[must_use]
-    pub fn search_timeout(&self) -> Duration {
-        Duration::from_millis(self.search_timeout_ms)
+    pub fn reads(&self) -> ReadsConfig {
+        ReadsConfig {
+            timeout: Duration::from_millis(self.search_timeout_ms),
+            concurrency: self.node_concurrency,
+            hedge_percent: self.hedge_percent,
+            hedge_least: Duration::from_millis(self.hedge_min_ms),
+            partial: self.unavailable_shards == UnavailableShards::Partial,
+        }
     }
 
     /// [`node_request_timeout_ms`](Self::node_request_timeout_ms) as a duration.

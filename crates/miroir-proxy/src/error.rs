@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::hidden_field::scrub_message;
+use miroir_core::routing::IndexRoute;
 use miroir_meili::{NodeError, RawResponse};
 use serde_json::json;
 
@@ -65,18 +66,6 @@ impl HttpError {
         ApiError::new(Code::IndexNotFound, format!("Index `{index}` not found.")).into()
     }
 
-    /// A method that the path does not have.
-    #[must_use]
-    pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Self {
-        let message = format!("`{path}` does not take `{method}`. It takes {allowed}.");
-        Self::own(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "invalid_request",
-            message,
-        )
-    }
-
     /// An index whose writer is another proxy: 421, so that whoever forwarded the request knows that
     /// it was not carried out. A client never sees it.
     #[must_use]
@@ -112,6 +101,15 @@ impl HttpError {
             message: scrub_message(&error.message).into_owned(),
             retry_after_s: None,
         }
+    }
+
+    /// A node's error about an index that clients may call otherwise.
+    #[must_use]
+    pub fn about(mut self, index: &IndexRoute) -> Self {
+        if let Some(alias) = index.alias() {
+            self.message = alias.retell(&self.message);
+        }
+        self
     }
 
     /// The error of one search of several. An unknown index is not part of the path then, so that
@@ -232,12 +230,6 @@ mod tests {
                 503,
                 "unavailable_shards",
                 true,
-            ),
-            (
-                HttpError::method_not_allowed("PUT", "/health", "GET"),
-                405,
-                "method_not_allowed",
-                false,
             ),
             (HttpError::internal("x"), 500, "internal", false),
             (

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use miroir_proxy::config::{Config, ConfigError};
+use miroir_proxy::config::{Config, ConfigError, UnavailableShards};
 
 const MINIMAL: &str = "coordinators = [\"http://127.0.0.1:7811\"]\ncluster_token = \"t0ken\"\n";
 
@@ -45,6 +45,9 @@ fn the_environment_wins() {
         ("MIROIR_HTTP_ADDR", "127.0.0.1:0"),
         ("MIROIR_NAME", "p1"),
         ("MIROIR_LOG", ""),
+        ("MIROIR_UNAVAILABLE_SHARDS", "partial"),
+        ("MIROIR_HEDGE_PERCENT", "0"),
+        ("MIROIR_HEDGE_MIN_MS", "7"),
     ];
     let config = load(&text, &env).expect("valid");
     assert_eq!(
@@ -59,6 +62,8 @@ fn the_environment_wins() {
         ),
         (7, 0, "p1")
     );
+    assert_eq!(config.unavailable_shards, UnavailableShards::Partial);
+    assert_eq!((config.hedge_percent, config.hedge_min_ms), (0, 7));
     assert_eq!(
         config.log,
         Config::default().log,
@@ -94,7 +99,22 @@ type Wrong = (
 #[test]
 fn what_is_wrong_is_named() {
     let missing = PathBuf::from("/nonexistent/key");
-    let table: [Wrong; 13] = [
+    let table: [Wrong; 16] = [
+        (
+            format!("{MINIMAL}hedge_percent = 101\n"),
+            &[],
+            &["hedge_percent", "more than 100"],
+        ),
+        (
+            format!("{MINIMAL}unavailable_shards = \"some\"\n"),
+            &[],
+            &["unavailable_shards", "line 3", "partial"],
+        ),
+        (
+            MINIMAL.to_owned(),
+            &[("MIROIR_UNAVAILABLE_SHARDS", "some")],
+            &["MIROIR_UNAVAILABLE_SHARDS", "`some`", "partial"],
+        ),
         (
             format!("{MINIMAL}hold_msec = 5\n"),
             &[],

@@ -2,6 +2,7 @@
 
 mod change;
 mod drill;
+mod dump;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub use drill::{
     CoordinatorDrillArgs, DrillCommand, LeaderDrillArgs, LoadArgs, MoveDrillArgs, NodeDrillArgs,
     Within,
 };
+
+pub use dump::{DumpCommand, ImportArgs};
 
 use crate::exit;
 
@@ -134,6 +137,9 @@ pub enum Command {
     /// Try a failure or a move on the running cluster: exits 1 when clients saw more than they may
     #[command(subcommand)]
     Drill(DrillCommand),
+    /// Dumps, of a Meilisearch by itself or of a whole cluster
+    #[command(subcommand)]
+    Dump(DumpCommand),
     /// What operators asked for
     #[command(subcommand)]
     Operation(OperationCommand),

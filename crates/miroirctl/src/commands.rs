@@ -14,11 +14,12 @@ mod watch;
 use miroir_proto::v1;
 
 use crate::args::{
-    ClusterCommand, Command, GroupCommand, IndexCommand, ListCommand, MigrationCommand,
-    NodeCommand, OperationCommand, PolicyCommand, ShardCommand,
+    ClusterCommand, Command, DumpCommand, GroupCommand, IndexCommand, ListCommand,
+    MigrationCommand, NodeCommand, OperationCommand, PolicyCommand, ShardCommand,
 };
 use crate::connect::Coordinators;
 use crate::drill;
+use crate::dump;
 use crate::exit::Error;
 use crate::output::Output;
 use crate::view;
@@ -47,6 +48,7 @@ pub async fn run(
         }
         Command::Verify { uid, repair } => verify::verify(uid, *repair, c, o).await,
         Command::Drill(command) => Box::pin(drill::run(command, c, o)).await,
+        Command::Dump(DumpCommand::Import(args)) => Box::pin(dump::import(args, o)).await,
         Command::Migration(command) => migration(command, c, o).await,
         Command::Operation(command) => operation(command, c, o).await,
         Command::Coordinator(ListCommand::List) => {

@@ -1,4 +1,4 @@
-//! Miroir's command line, over gRPC.
+//! Miroir's command line, over gRPC; drills and imports of dumps also speak to a proxy, as clients do.
 //!
 //! A command asks the coordinators ([`connect`]), turns the answer into a document of its own
 //! ([`view`]) and prints that as a table or as JSON ([`output`]). What is printed is no protobuf:
@@ -8,10 +8,12 @@ pub mod args;
 mod commands;
 pub mod connect;
 mod drill;
+mod dump;
 pub mod exit;
 pub mod format;
 pub mod output;
 pub mod progress;
+mod proxy;
 mod table;
 pub mod view;
 

@@ -224,6 +224,11 @@ impl From<&IndexRoute> for v1::IndexRoute {
     fn from(index: &IndexRoute) -> Self {
         Self {
             uid: index.uid.to_string(),
+            name: if index.name == index.uid {
+                String::new()
+            } else {
+                index.name.to_string()
+            },
             incarnation: index.incarnation.0,
             primary_key: index.primary_key.clone(),
             writer: index.writer.map(|proxy| proxy.0),
@@ -258,8 +263,15 @@ impl TryFrom<v1::IndexRoute> for IndexRoute {
             let shard = u16::try_from(one.shard).map_err(|_| wrong("leftovers"))?;
             Ok((NodeId(one.node), ShardId(shard)))
         });
+        let uid = IndexUid::parse(&index.uid).map_err(|_| wrong("uid"))?;
+        // A coordinator that says none knows of no swaps.
+        let name = match index.name.as_str() {
+            "" => uid.clone(),
+            name => IndexUid::parse(name).map_err(|_| wrong("name"))?,
+        };
         Ok(Self {
-            uid: IndexUid::parse(&index.uid).map_err(|_| wrong("uid"))?,
+            uid,
+            name,
             incarnation: Incarnation(index.incarnation),
             primary_key: index.primary_key,
             writer: index.writer.map(ProxyId),

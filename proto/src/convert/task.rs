@@ -1,6 +1,8 @@
 //! Tasks and writes.
 
-use miroir_core::cluster::{NewTask, Task, TaskKind, TaskPart, TaskQuery, TaskStatus, Write};
+use miroir_core::cluster::{
+    Digest, Idempotency, NewTask, Task, TaskKind, TaskPart, TaskQuery, TaskStatus, Write,
+};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ShardId, TaskUid};
 use miroir_core::registry::IndexPattern;
 
@@ -14,7 +16,34 @@ impl From<&NewTask> for v1::NewTask {
             details: task.details.to_string(),
             custom_metadata: task.custom_metadata.clone(),
             failure: task.failure.as_ref().map(ToString::to_string),
+            idempotency: task.idempotency.map(Into::into),
         }
+    }
+}
+
+impl From<Idempotency> for v1::Idempotency {
+    fn from(write: Idempotency) -> Self {
+        Self {
+            key: write.key.0.to_vec(),
+            request: write.request.0.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<v1::Idempotency> for Idempotency {
+    type Error = ConvertError;
+
+    fn try_from(write: v1::Idempotency) -> Result<Self, ConvertError> {
+        let digest = |bytes: Vec<u8>, field| {
+            let bytes = bytes.try_into();
+            bytes
+                .map(Digest)
+                .map_err(|_| ConvertError::new("Idempotency", field))
+        };
+        Ok(Self {
+            key: digest(write.key, "key")?,
+            request: digest(write.request, "request")?,
+        })
     }
 }
 
@@ -32,6 +61,7 @@ impl TryFrom<v1::NewTask> for NewTask {
                 .map(|f| serde_json::from_str(&f))
                 .transpose()
                 .map_err(|_| wrong("failure"))?,
+            idempotency: task.idempotency.map(TryInto::try_into).transpose()?,
         })
     }
 }

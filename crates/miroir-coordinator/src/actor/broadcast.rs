@@ -120,6 +120,7 @@ async fn send(client: &NodeClient, one: &Due) -> Result<EnqueuedTask, MeiliError
             | TaskKind::SettingsUpdate
             | TaskKind::IndexCreation
             | TaskKind::IndexUpdate
+            | TaskKind::IndexSwap
             | TaskKind::IndexDeletion
             | TaskKind::IndexCompaction
             | TaskKind::TaskCancelation

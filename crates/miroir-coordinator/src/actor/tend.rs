@@ -52,11 +52,18 @@ async fn tend_for_ever<C: Cluster>(ctx: &Context<C>) -> anyhow::Result<()> {
     let mut ticks = interval(Duration::from_millis(ctx.config.nodes.health_interval_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tended = BTreeMap::new();
+    let mut names = rules::Names::new();
     loop {
         applied.mark_unchanged();
         seed(ctx).await?;
+        let now_called = ctx.read(rules::names);
+        if now_called != names {
+            // Rules name indexes, and nodes know them by other names since.
+            tended.clear();
+            names = now_called;
+        }
         let (version, waiting) = rules::waiting(ctx);
-        tend_due(ctx, &mut tended).await?;
+        tend_due(ctx, &mut tended, &names).await?;
         if !waiting.is_empty() && all_have(ctx, &tended, version) {
             rules::end(ctx, &waiting).await?;
         }
@@ -115,6 +122,7 @@ impl Tended {
 async fn tend_due<C: Cluster>(
     ctx: &Context<C>,
     tended: &mut BTreeMap<NodeId, Tended>,
+    names: &rules::Names,
 ) -> anyhow::Result<()> {
     let (version, nodes) = ctx.read(|state| {
         let nodes: Vec<NodeId> = state.nodes.keys().copied().collect();
@@ -142,7 +150,7 @@ async fn tend_due<C: Cluster>(
         return Ok(());
     }
     let registry = ctx.read(|state| Arc::clone(&state.registry));
-    let done = join_all(due.iter().map(|node| tend(ctx, *node, &registry))).await;
+    let done = join_all(due.iter().map(|node| tend(ctx, *node, &registry, names))).await;
     for (node, result) in due.into_iter().zip(done) {
         let before = tended
             .get(&node)
@@ -180,6 +188,7 @@ async fn tend<C: Cluster>(
     ctx: &Context<C>,
     node: NodeId,
     registry: &Registry,
+    names: &rules::Names,
 ) -> Result<(), MeiliError> {
     let Some(client) = ctx.fleet().client(node) else {
         return Ok(());
@@ -189,5 +198,5 @@ async fn tend<C: Cluster>(
         keys::tend(node, &client, registry).await?;
     }
     features::tend(node, &client, registry).await?;
-    rules::tend(node, &client, registry).await
+    rules::tend(node, &client, registry, names).await
 }

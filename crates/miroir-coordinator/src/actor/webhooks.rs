@@ -5,6 +5,8 @@
 //! predecessor ended may be sent twice or not at all, so a webhook is a hint to look, not a record.
 
 mod payload;
+mod post;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,19 +16,18 @@ use futures::future::join_all;
 use miroir_core::cluster::{ClusterState, Task};
 use miroir_core::id::TaskUid;
 use miroir_core::registry::{Collection, Registry};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use crate::cluster::Cluster;
+use post::Poster;
+pub(crate) use post::certificates;
 
 /// Tasks that finish within this time go in one request.
 const GATHER: Duration = Duration::from_millis(200);
 /// The most tasks in one request.
 const TASKS_MAX: usize = 1000;
-/// How long one request may take.
-const CALL: Duration = Duration::from_secs(5);
 /// How often a request is tried, with growing pauses.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -42,21 +43,19 @@ struct Webhook {
 /// Sends until cancelled. Leader-only.
 ///
 /// # Errors
-/// When consensus has ended, or no HTTP client can be made.
+/// When consensus has ended, or the configured certificates cannot be read.
 pub async fn run<C: Cluster>(ctx: Context<C>, cancel: CancellationToken) -> anyhow::Result<()> {
-    // No redirects: what authorizes a request is for the configured address alone.
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(CALL)
-        .build()?;
-    match cancel.run_until_cancelled(send_for_ever(&ctx, &http)).await {
+    let poster = Poster::new(&ctx.config.webhooks)?;
+    match cancel
+        .run_until_cancelled(send_for_ever(&ctx, &poster))
+        .await
+    {
         Some(ended) => ended,
         None => Ok(()),
     }
 }
 
-async fn send_for_ever<C: Cluster>(ctx: &Context<C>, http: &reqwest::Client) -> anyhow::Result<()> {
+async fn send_for_ever<C: Cluster>(ctx: &Context<C>, poster: &Poster) -> anyhow::Result<()> {
     let mut applied = ctx.cluster.applied();
     let mut watch = None;
     loop {
@@ -76,7 +75,7 @@ async fn send_for_ever<C: Cluster>(ctx: &Context<C>, http: &reqwest::Client) -> 
         }
         if !finished.is_empty() {
             let body = payload::of(&finished)?;
-            join_all(webhooks.iter().map(|one| send(http, one, &body))).await;
+            join_all(webhooks.iter().map(|one| send(poster, one, &body))).await;
         }
         applied.changed().await?;
         tokio::time::sleep(GATHER).await;
@@ -132,18 +131,11 @@ impl Watch {
     }
 }
 
-async fn send(http: &reqwest::Client, webhook: &Webhook, body: &Bytes) {
+async fn send(poster: &Poster, webhook: &Webhook, body: &Bytes) {
     let mut pause = PAUSE;
     for attempt in 1..=ATTEMPTS {
-        let request = http
-            .post(&webhook.url)
-            .headers(headers(webhook))
-            .body(body.clone());
-        let why = match request.send().await {
-            Ok(answer) if answer.status().is_success() => return,
-            Ok(answer) => format!("it answered {}", answer.status()),
-            // Without the URL, which may hold a secret.
-            Err(error) => error.without_url().to_string(),
+        let Err(why) = poster.post(webhook, body.clone()).await else {
+            return;
         };
         if attempt == ATTEMPTS {
             tracing::warn!(
@@ -155,23 +147,6 @@ async fn send(http: &reqwest::Client, webhook: &Webhook, body: &Bytes) {
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
-}
-
-fn headers(webhook: &Webhook) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-ndjson"),
-    );
-    let own = webhook.headers.iter().filter_map(|(name, value)| {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let mut value = HeaderValue::from_str(value).ok()?;
-        value.set_sensitive(true);
-        Some((name, value))
-    });
-    headers.extend(own);
-    headers
 }
 
 #[cfg(test)]
@@ -187,6 +162,7 @@ mod tests {
             details: json!({}),
             custom_metadata: None,
             failure: fails.then(|| json!({ "code": "index_not_found" })),
+            idempotency: None,
         };
         state.apply(at, at, &Command::RegisterTask { uid: None, task });
     }
@@ -228,20 +204,5 @@ mod tests {
         finish(&mut state, 6, 3);
         assert_eq!(uids(watch.finished(&state)), [3]);
         assert_eq!(uids(watch.finished(&state)), [0_u32; 0]);
-    }
-
-    #[test]
-    fn a_webhook_brings_its_own_headers() {
-        let webhook = Webhook {
-            url: "http://127.0.0.1".to_owned(),
-            headers: [("Authorization".to_owned(), "Bearer x".to_owned())].into(),
-        };
-        let headers = headers(&webhook);
-        assert_eq!(headers["authorization"], "Bearer x");
-        assert_eq!(headers["content-encoding"], "gzip");
-        assert!(
-            !format!("{headers:?}").contains("Bearer x"),
-            "it is not logged"
-        );
     }
 }

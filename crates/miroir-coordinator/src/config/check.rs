@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Config, ConfigError};
+use crate::actor::webhooks::certificates;
 use crate::nodes::url::http_origin;
 
 impl Config {
@@ -10,7 +11,16 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.check_identity()?;
         self.check_secrets()?;
+        self.check_webhooks()?;
         self.check_timings()
+    }
+
+    fn check_webhooks(&self) -> Result<(), ConfigError> {
+        let Some(path) = &self.webhooks.ca_file else {
+            return Ok(());
+        };
+        let wrong = |error| ConfigError::invalid("webhooks.ca_file", format!("{error:#}"));
+        certificates(path).map(drop).map_err(wrong)
     }
 
     fn check_identity(&self) -> Result<(), ConfigError> {

@@ -103,9 +103,9 @@ impl Admin for AdminService {
         &self,
         _: Request<v1::ListIndexesRequest>,
     ) -> Result<Response<v1::ListIndexesReply>, Status> {
-        let indexes = self
-            .ctx
-            .read(|state| state.indexes.values().map(views::index_summary).collect());
+        let all = |state: &ClusterState| state.indexes.values().map(views::index_summary).collect();
+        let mut indexes: Vec<v1::IndexSummary> = self.ctx.read(all);
+        indexes.sort_by(|one, other| one.uid.cmp(&other.uid));
         Ok(Response::new(v1::ListIndexesReply { indexes }))
     }
 

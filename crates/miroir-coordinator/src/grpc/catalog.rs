@@ -4,7 +4,7 @@ mod convert;
 mod list;
 
 use miroir_core::cluster::{Command, Outcome, Task};
-use miroir_core::id::TaskUid;
+use miroir_core::id::{Epoch, TaskUid};
 use miroir_proto::v1::catalog_server::Catalog;
 use miroir_proto::{ConvertError, v1};
 use tonic::metadata::MetadataValue;
@@ -15,6 +15,7 @@ use super::status;
 use crate::actor::Context;
 use crate::cluster::Cluster;
 use crate::raft::ReadError;
+use crate::session::Barriers;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -60,6 +61,13 @@ impl CatalogService {
             task: task.0,
             epoch: self.epoch(),
         }))
+    }
+
+    /// Waits until no proxy takes requests by what indexes were called before `epoch`. Whoever asked and does not wait
+    /// so long learns nothing, asks again under the same id, and waits for the same.
+    async fn until_tables_have(&self, epoch: u64) {
+        let barriers = Barriers::new(self.ctx.cluster.clone(), self.ctx.sessions.clone());
+        barriers.tables(Epoch(epoch)).await;
     }
 
     /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
@@ -191,6 +199,19 @@ impl Catalog for CatalogService {
             .await
     }
 
+    async fn swap_indexes(
+        &self,
+        request: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        let reply = self
+            .commit_task(&id, &convert::swap_indexes(request)?)
+            .await?;
+        self.until_tables_have(reply.get_ref().epoch).await;
+        Ok(reply)
+    }
+
     async fn register_writes(
         &self,
         request: Request<v1::RegisterWritesRequest>,
@@ -247,6 +268,20 @@ impl Catalog for CatalogService {
         let request = request.into_inner();
         let id = request.request_id.clone();
         self.commit_task(&id, &convert::broadcast(request)?).await
+    }
+
+    async fn check_key(
+        &self,
+        request: Request<v1::CheckKeyRequest>,
+    ) -> Result<Response<v1::CheckKeyReply>, Status> {
+        let write = convert::idempotency(request.into_inner())?;
+        // What was registered elsewhere a moment ago must be seen: without a leader there is no answer.
+        let confirmed = self.ctx.cluster.confirm_leadership().await;
+        confirmed.map_err(|error| status::of_read(&error))?;
+        let now_ms = self.ctx.clock.now_ms();
+        let checked = self.ctx.read(|state| state.check_repeated(write, now_ms));
+        checked.map_err(|rejection| status::of_rejection(&rejection))?;
+        Ok(Response::new(v1::CheckKeyReply {}))
     }
 
     async fn get_task(

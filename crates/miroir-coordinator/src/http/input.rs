@@ -163,6 +163,8 @@ pub(super) struct PolicyChange {
     throttle_bytes_per_s: Option<v1::Limit>,
     finished_tasks_max: Option<u32>,
     finished_migrations_max: Option<u32>,
+    idempotency_keys_max: Option<u32>,
+    idempotency_ttl_ms: Option<u64>,
 }
 
 fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<v1::Limit>, D::Error> {
@@ -184,6 +186,8 @@ impl From<PolicyChange> for v1::PolicyChange {
             throttle_bytes_per_s: change.throttle_bytes_per_s,
             finished_tasks_max: change.finished_tasks_max,
             finished_migrations_max: change.finished_migrations_max,
+            idempotency_keys_max: change.idempotency_keys_max,
+            idempotency_ttl_ms: change.idempotency_ttl_ms,
         }
     }
 }

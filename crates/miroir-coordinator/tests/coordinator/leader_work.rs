@@ -224,6 +224,7 @@ async fn a_deleted_index_leaves_every_node_before_its_name_is_free() {
         request_id: String::new(),
         index: Some(books),
         proxy: proxy.id,
+        called: None,
         task: Some(task("indexDeletion", json!({"deletedDocuments": null}))),
     };
     let uid = leader

@@ -82,6 +82,7 @@ pub fn task(kind: &str, details: Value) -> v1::NewTask {
         details: details.to_string(),
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 

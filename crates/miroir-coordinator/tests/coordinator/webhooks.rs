@@ -45,6 +45,7 @@ async fn fail_a_task(coordinator: &Coordinator) -> u32 {
         details: "{\"deletedDocuments\":0,\"_own\":1}".to_owned(),
         custom_metadata: None,
         failure: Some("{\"code\":\"index_not_found\"}".to_owned()),
+        idempotency: None,
     };
     let request = v1::RegisterTaskRequest {
         rules: None,
@@ -58,7 +59,8 @@ async fn fail_a_task(coordinator: &Coordinator) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn finished_tasks_are_sent_until_they_are_taken() {
-    let cluster = Cluster::initialised_with(1, "").await;
+    let cluster =
+        Cluster::initialised_with(1, "[webhooks]\nallowed_networks = [\"127.0.0.0/8\"]\n").await;
     let leader = cluster.leader().await;
     fail_a_task(leader).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");

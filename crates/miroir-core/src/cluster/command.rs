@@ -1,9 +1,12 @@
 //! The commands that the log carries.
+//!
+//! Proxies and actors name an index by its [name on nodes](super::Index::name) and its incarnation, which no swap changes.
+//! Operators and clients name it by the uid they know.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
+use super::{Idempotency, IndexSwap, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
@@ -36,6 +39,9 @@ pub struct NewTask {
     pub custom_metadata: Option<String>,
     /// Set when the task is known to fail before any node sees it: Meilisearch's error object.
     pub failure: Option<Value>,
+    /// The client's key, by which it may repeat the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
 }
 
 /// An index to be created.
@@ -361,8 +367,16 @@ pub enum Command {
         incarnation: Incarnation,
         /// The proxy that orders the index's writes; its lanes are drained.
         proxy: ProxyId,
+        /// The uid that the client named: nothing is deleted when another index has it by now. Older proxies do not say.
+        #[serde(default)]
+        called: Option<IndexUid>,
         /// The client's task.
         task: NewTask,
+    },
+    /// Exchanges the uids of indexes, all or none; no document moves.
+    SwapIndexes {
+        /// The swaps. No uid is in two of them.
+        swaps: Vec<IndexSwap>,
     },
     /// Reports that a node has enqueued an index's deletion.
     IndexPurged {

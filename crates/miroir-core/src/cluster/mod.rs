@@ -6,9 +6,11 @@
 
 mod apply;
 mod command;
+mod idempotency;
 mod index;
 mod outcome;
 mod policy;
+mod swap;
 mod task;
 mod task_query;
 mod topology;
@@ -22,12 +24,14 @@ pub use command::{
     AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
     TaskUpdate, Write,
 };
+pub use idempotency::{Digest, Idempotency, Keeping, KnownWrite, KnownWrites};
 pub use index::{
     DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
     UnprovenSettings,
 };
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
+pub use swap::{IndexSwap, named_twice};
 pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use task_query::TaskQuery;
 pub use topology::{
@@ -53,7 +57,7 @@ pub struct ClusterState {
     pub groups: BTreeMap<GroupId, Group>,
     /// Proxies that may still read or write by some table.
     pub proxies: BTreeMap<ProxyId, Proxy>,
-    /// Indexes by uid.
+    /// Indexes by their name on nodes. [`index_called`](Self::index_called) finds them by uid.
     pub indexes: BTreeMap<IndexUid, Index>,
     /// Deleted indexes that some node still holds.
     pub departed: Vec<DepartedIndex>,
@@ -71,6 +75,9 @@ pub struct ClusterState {
     /// Deletions of tasks that wait for some of them to end.
     #[serde(default)]
     pub deletions: Vec<TaskDeletion>,
+    /// Writes that clients may repeat, by their keys.
+    #[serde(default)]
+    pub known_writes: KnownWrites,
     /// API keys and other small things. Shared with the tables that are made of it.
     #[serde(default)]
     pub registry: Arc<Registry>,
@@ -88,6 +95,20 @@ struct NextIds {
 }
 
 impl ClusterState {
+    /// The index that clients know by that uid. No two have the same.
+    #[must_use]
+    pub fn index_called(&self, uid: &IndexUid) -> Option<&Index> {
+        // Most indexes are called what their nodes call them.
+        let of_that_name = self.indexes.get(uid).filter(|index| index.uid == *uid);
+        of_that_name.or_else(|| self.indexes.values().find(|index| index.uid == *uid))
+    }
+
+    /// The uid of the index of that name on nodes; the name itself when there is no such index.
+    #[must_use]
+    pub fn uid_of<'a>(&'a self, name: &'a IndexUid) -> &'a IndexUid {
+        self.indexes.get(name).map_or(name, |index| &index.uid)
+    }
+
     /// The migration under way for a shard, if any. There is never more than one.
     #[must_use]
     pub fn active_migration(&self, index: &IndexUid, shard: ShardId) -> Option<&migration::Record> {
@@ -109,7 +130,7 @@ impl ClusterState {
             .filter(move |node| node.group == group && node.admission == Admission::Active)
     }
 
-    /// The state without its tasks, which are most of it: for whoever has to think about the rest for long.
+    /// The state without its tasks and known writes, which are most of it: for whoever has to think about the rest for long.
     #[must_use]
     pub fn without_tasks(&self) -> Self {
         Self {
@@ -127,6 +148,7 @@ impl ClusterState {
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
             deletions: self.deletions.clone(),
+            known_writes: KnownWrites::default(),
             registry: Arc::clone(&self.registry),
             next: self.next.clone(),
         }

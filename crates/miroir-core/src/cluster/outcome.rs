@@ -194,15 +194,12 @@ pub enum Rejection {
     /// No such index.
     #[error("Index `{0}` not found.")]
     UnknownIndex(IndexUid),
-    /// The index was deleted, and perhaps created again, since.
-    #[error("index `{0}` was deleted since")]
+    /// The index was deleted, and perhaps created again, since; or another one has its uid.
+    #[error("index `{0}` is another by now, or gone")]
     OtherIncarnation(IndexUid),
     /// An index created twice.
     #[error("Index `{0}` already exists.")]
     IndexExists(IndexUid),
-    /// The index was deleted, and some node still has it.
-    #[error("index `{0}` is still being deleted on some node")]
-    IndexDeparting(IndexUid),
     /// Too few nodes for the copies asked for.
     #[error(
         "replica group {group} has {nodes} nodes and cannot hold {replication_factor} copies of a shard; add nodes or lower the replication factor"
@@ -265,6 +262,17 @@ pub enum Rejection {
     /// The event is not part of the protocol in that phase.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),
+    /// The client's request was registered before, under the same key.
+    #[error("the request was registered before, as task {task}")]
+    Repeated {
+        /// Its task.
+        task: TaskUid,
+        /// When it was registered, in milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// Another request was registered under the client's key.
+    #[error("another request was registered under the same key")]
+    KeyReused,
     /// An object of the registry is not as the change expects it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -278,7 +286,6 @@ impl Rejection {
             Self::NotWriter { .. }
             | Self::UnknownProxy(_)
             | Self::OtherIncarnation(_)
-            | Self::IndexDeparting(_)
             | Self::TooFewInSync { .. }
             | Self::StalePlan(_)
             | Self::StaleStep { .. } => true,
@@ -307,6 +314,8 @@ impl Rejection {
             | Self::PrimaryKeyExists { .. }
             | Self::UnknownOperation(_)
             | Self::UnknownMigration(_)
+            | Self::Repeated { .. }
+            | Self::KeyReused
             | Self::Illegal(_) => false,
         }
     }

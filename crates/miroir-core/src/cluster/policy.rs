@@ -30,6 +30,20 @@ pub struct Policy {
     pub finished_tasks_max: u32,
     /// Finished migrations kept, with their operations; the oldest go first.
     pub finished_migrations_max: u32,
+    /// Writes that are known again by a client's key; the oldest go first.
+    #[serde(default = "idempotency_keys_max")]
+    pub idempotency_keys_max: u32,
+    /// For how long, in milliseconds.
+    #[serde(default = "idempotency_ttl_ms")]
+    pub idempotency_ttl_ms: u64,
+}
+
+fn idempotency_keys_max() -> u32 {
+    100_000
+}
+
+fn idempotency_ttl_ms() -> u64 {
+    24 * 60 * 60 * 1000
 }
 
 /// A policy that makes no sense.
@@ -57,6 +71,8 @@ impl Default for Policy {
             throttle_bytes_per_s: None,
             finished_tasks_max: 20_000,
             finished_migrations_max: 5_000,
+            idempotency_keys_max: idempotency_keys_max(),
+            idempotency_ttl_ms: idempotency_ttl_ms(),
         }
     }
 }
@@ -68,6 +84,8 @@ impl Policy {
     pub const REPLICATION_FACTOR_MAX: u8 = 16;
     /// Most replica groups.
     pub const GROUPS_MAX: u32 = 64;
+    /// Most writes that are known by a client's key: they are in every snapshot.
+    pub const IDEMPOTENCY_KEYS_MAX: u32 = 1_000_000;
 
     /// Checks every field.
     ///
@@ -125,6 +143,16 @@ impl Policy {
                 self.finished_tasks_max >= 100,
                 "finished_tasks_max",
                 "at least 100",
+            ),
+            (
+                (1..=Self::IDEMPOTENCY_KEYS_MAX).contains(&self.idempotency_keys_max),
+                "idempotency_keys_max",
+                "from 1 to 1000000",
+            ),
+            (
+                self.idempotency_ttl_ms >= 1,
+                "idempotency_ttl_ms",
+                "at least 1",
             ),
         ];
         match rules.iter().find(|(holds, _, _)| !holds) {

@@ -21,6 +21,8 @@ pub enum TaskKind {
     IndexCreation,
     /// Changes an index's primary key.
     IndexUpdate,
+    /// Exchanges the uids of indexes.
+    IndexSwap,
     /// Deletes an index.
     IndexDeletion,
     /// Gives back disk space that an index does not use.
@@ -41,13 +43,14 @@ pub enum TaskKind {
 
 impl TaskKind {
     /// Every kind, in Meilisearch's order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::DocumentAdditionOrUpdate,
         Self::DocumentDeletion,
         Self::SettingsUpdate,
         Self::IndexCreation,
         Self::IndexDeletion,
         Self::IndexUpdate,
+        Self::IndexSwap,
         Self::TaskCancelation,
         Self::TaskDeletion,
         Self::DumpCreation,
@@ -66,6 +69,7 @@ impl TaskKind {
             Self::SettingsUpdate => "settingsUpdate",
             Self::IndexCreation => "indexCreation",
             Self::IndexUpdate => "indexUpdate",
+            Self::IndexSwap => "indexSwap",
             Self::IndexDeletion => "indexDeletion",
             Self::IndexCompaction => "indexCompaction",
             Self::TaskCancelation => "taskCancelation",
@@ -166,7 +170,7 @@ pub struct Broadcast {
     pub task: TaskUid,
     /// What each node is asked for.
     pub kind: TaskKind,
-    /// The index it is about.
+    /// The index it is about, by its name on nodes.
     pub index: Option<IndexUid>,
     /// The nodes that have still to be asked.
     pub waiting: BTreeSet<NodeId>,
@@ -177,7 +181,7 @@ pub struct Broadcast {
 pub struct Task {
     /// Its uid.
     pub uid: TaskUid,
-    /// The index it is about.
+    /// The index it is about, by the uid that clients know it by: swaps and renames change it.
     pub index: Option<IndexUid>,
     /// What it does.
     pub kind: TaskKind,
@@ -261,6 +265,11 @@ impl TaskRegistry {
                 self.unfinished.remove(&uid);
             }
         }
+    }
+
+    /// Shows every task to `change`, which must leave uid and status as they are.
+    pub(crate) fn revise(&mut self, change: impl FnMut(&mut Task)) {
+        self.by_uid.values_mut().for_each(change);
     }
 
     /// Forgets a task, if it is final; answers whether it was.

@@ -7,6 +7,7 @@
 mod code;
 mod filter;
 mod message;
+mod read;
 mod strip;
 mod usage;
 
@@ -14,6 +15,7 @@ pub use code::{MAX_SHARDS, decode, encode, shard_of};
 pub(crate) use code::{SYMBOLS, splice_prefix};
 pub use filter::{and_filter, filter_for};
 pub use message::scrub_message;
+pub use read::stored_shard;
 pub use strip::{strip_document, strip_facets, strip_value};
 pub use usage::{check_attributes, check_filter, check_sort, is_reserved, mentions};
 

@@ -4,6 +4,7 @@
 //! them, and the questions a proxy asks of it are answered in [`resolve`](RoutingTable::covering_set).
 
 mod delta;
+mod even;
 mod resolve;
 mod table;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{IndexRoute, RoutingTable, ShardRoute};
+use crate::called::Alias;
 use crate::id::{GroupId, MigrationId, NodeId, ShardId};
 
 /// What one node answers of a search.
@@ -56,6 +57,15 @@ impl ShardRoute {
 }
 
 impl IndexRoute {
+    /// What nodes call it and what clients do, where these differ.
+    #[must_use]
+    pub fn alias(&self) -> Option<Alias> {
+        (self.name != self.uid).then(|| Alias {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+        })
+    }
+
     /// The shard of that id.
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Option<&ShardRoute> {
@@ -136,19 +146,24 @@ impl IndexRoute {
         if !missing.is_empty() {
             return Err(Unservable { shards: missing });
         }
-        Ok(chosen
-            .into_iter()
-            .map(|(node, shards)| {
-                let holds_nothing_else = self.held_by(node) == shards;
-                (
-                    node,
-                    NodeShare {
-                        shards,
-                        holds_nothing_else,
-                    },
-                )
-            })
-            .collect())
+        Ok(self.shares(chosen))
+    }
+
+    /// What to ask each of these nodes for its shards.
+    #[must_use]
+    pub fn shares(
+        &self,
+        chosen: BTreeMap<NodeId, BTreeSet<ShardId>>,
+    ) -> BTreeMap<NodeId, NodeShare> {
+        let share = |(node, shards)| {
+            let holds_nothing_else = self.held_by(node) == shards;
+            let share = NodeShare {
+                shards,
+                holds_nothing_else,
+            };
+            (node, share)
+        };
+        chosen.into_iter().map(share).collect()
     }
 
     /// Like [`covering_set`](Self::covering_set), but a shard without a copy in `group` takes one of any
@@ -190,16 +205,6 @@ impl IndexRoute {
         if !missing.is_empty() {
             return Err(Unservable { shards: missing });
         }
-        let share = |(node, shards): (NodeId, BTreeSet<ShardId>)| {
-            let holds_nothing_else = self.held_by(node) == shards;
-            (
-                node,
-                NodeShare {
-                    shards,
-                    holds_nothing_else,
-                },
-            )
-        };
-        Ok(chosen.into_iter().map(share).collect())
+        Ok(self.shares(chosen))
     }
 }

@@ -1,5 +1,6 @@
 //! One answer from the answers of several nodes.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -134,9 +135,21 @@ impl Plan {
                     push_member(out, name, &to_json(&cut));
                 }
                 "facetStats" => push_member(out, name, &strip_facets(value.get())),
+                "metadata" => push_member(out, name, &self.metadata(value.get())),
                 _ => push_member(out, name, value.get()),
             }
         }
+    }
+
+    /// What a node says of the search, with the uid that the client knows.
+    fn metadata<'t>(&self, told: &'t str) -> Cow<'t, str> {
+        let Some(alias) = &self.settings.alias else {
+            return Cow::Borrowed(told);
+        };
+        // What is no JSON could not be told of either; it was read as such before.
+        let mut metadata: Value = serde_json::from_str(told).unwrap_or_default();
+        alias.tell(&mut metadata);
+        Cow::Owned(metadata.to_string())
     }
 
     fn write_merged(&self, out: &mut String, answers: &[Answer<'_>]) {
@@ -157,7 +170,8 @@ impl Plan {
         let performance = slowest.and_then(|answer| answer.raw("performanceDetails"));
         push_optional(out, "performanceDetails", performance);
         push_optional(out, "requestUid", first("requestUid"));
-        push_optional(out, "metadata", first("metadata"));
+        let metadata = first("metadata").map(|told| self.metadata(told));
+        push_optional(out, "metadata", metadata.as_deref());
         if first("semanticHitCount").is_some() {
             let semantic = self.count_semantic(&merged);
             push_member(out, "semanticHitCount", &semantic.to_string());

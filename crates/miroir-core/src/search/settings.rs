@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::pins::Pins;
+use crate::called::Alias;
 use crate::settings::node_max_values;
 
 /// The ranking rules of an index that does not set them, as far as all versions agree.
@@ -56,6 +57,8 @@ pub struct SearchSettings {
     pub primary_key: Option<String>,
     /// What dynamic search rules pin in the index, no setting either.
     pub pins: Pins,
+    /// What nodes call the index where clients call it otherwise, which is no setting either.
+    pub alias: Option<Alias>,
 }
 
 impl Default for SearchSettings {
@@ -73,6 +76,7 @@ impl Default for SearchSettings {
             embedders: BTreeMap::new(),
             primary_key: None,
             pins: Pins::default(),
+            alias: None,
         }
     }
 }
@@ -135,6 +139,7 @@ impl SearchSettings {
                 .collect(),
             primary_key: None,
             pins: Pins::default(),
+            alias: None,
         }
     }
 

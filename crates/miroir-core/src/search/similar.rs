@@ -158,6 +158,12 @@ impl SimilarQuery {
         &self.embedder
     }
 
+    /// Whether no hits are skipped.
+    #[must_use]
+    pub fn is_first_page(&self) -> bool {
+        self.offset == 0
+    }
+
     /// The client's own query, for a node that answers for everything.
     #[must_use]
     pub fn own_body(&self) -> Value {

@@ -12,6 +12,7 @@
 //!   the embeddings.
 
 mod details;
+mod dump;
 mod merge;
 mod node;
 mod shape;
@@ -20,6 +21,7 @@ mod template;
 mod validate;
 
 pub use details::{details, details_of_reset};
+pub use dump::{Dumped, from_dump};
 pub use merge::merge;
 pub use node::{from_node, node_max_values, patch_for_node, to_node};
 pub use sub::{SUB_SETTINGS, SubSetting, Verb};

@@ -108,7 +108,7 @@ fn filterable_for_node(desired: &Value) -> Value {
         .collect()
 }
 
-fn is_hidden_rule(rule: &Value) -> bool {
+pub(super) fn is_hidden_rule(rule: &Value) -> bool {
     rule.get("attributePatterns")
         .is_some_and(|patterns| *patterns == json!([NAME]))
 }

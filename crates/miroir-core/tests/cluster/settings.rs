@@ -23,6 +23,7 @@ impl Log {
                 details: json!({}),
                 custom_metadata: None,
                 failure: None,
+                idempotency: None,
             },
         });
         let Outcome::SettingsChanged { task, .. } = outcome else {

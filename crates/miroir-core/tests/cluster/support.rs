@@ -208,6 +208,7 @@ fn document_write(log: &Log, missed: Vec<(ShardId, NodeId)>) -> Write {
             details: json!({"receivedDocuments": 1}),
             custom_metadata: None,
             failure: None,
+            idempotency: None,
         },
         parts: vec![TaskPart {
             node: NodeId(1),

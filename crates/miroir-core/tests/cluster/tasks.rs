@@ -16,6 +16,7 @@ fn new(kind: TaskKind, details: Value) -> NewTask {
         details,
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 

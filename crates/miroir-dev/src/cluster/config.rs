@@ -18,6 +18,12 @@ struct Coordinator {
     cluster_token_file: PathBuf,
     node_master_key_file: PathBuf,
     peers: Vec<Peer>,
+    webhooks: Webhooks,
+}
+
+#[derive(Serialize)]
+struct Webhooks {
+    allowed_networks: [&'static str; 2],
 }
 
 #[derive(Serialize)]
@@ -47,6 +53,10 @@ pub(super) fn coordinator(layout: &Layout, n: u16) -> anyhow::Result<PathBuf> {
         cluster_token_file: layout.data_dir.join("cluster.token"),
         node_master_key_file: layout.data_dir.join("master.key"),
         peers: (1..=layout.options.coordinators).map(peer).collect(),
+        // On one machine, what listens for finished tasks is on that machine.
+        webhooks: Webhooks {
+            allowed_networks: ["127.0.0.0/8", "::1/128"],
+        },
     };
     write(layout, role, &config)
 }

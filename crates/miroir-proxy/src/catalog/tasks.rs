@@ -1,6 +1,6 @@
 //! Reading tasks, and what is asked of them.
 
-use miroir_core::cluster::{NewTask, Task, TaskQuery};
+use miroir_core::cluster::{Idempotency, NewTask, Task, TaskQuery};
 use miroir_core::id::{IndexUid, TaskUid};
 use miroir_proto::{ConvertError, v1};
 use uuid::Uuid;
@@ -78,6 +78,21 @@ impl Catalog {
             total: answer.total,
             next: answer.next.map(TaskUid),
         })
+    }
+
+    /// Makes sure that no write is known under a client's key.
+    ///
+    /// # Errors
+    /// [`CatalogError`], among others [`Repeated`](miroir_core::cluster::Rejection::Repeated) and
+    /// [`KeyReused`](miroir_core::cluster::Rejection::KeyReused).
+    pub async fn check_key(&self, write: Idempotency) -> Result<(), CatalogError> {
+        let message = v1::CheckKeyRequest {
+            idempotency: Some(write.into()),
+        };
+        let answer = self.call(message, |mut client, request| async move {
+            client.check_key(request).await
+        });
+        answer.await.map(drop)
     }
 
     /// Counts the tasks that match, and calls none off (docs/adr/0011). `original_filter` is the client's own words.

@@ -192,13 +192,14 @@ impl Ring {
         })
     }
 
-    fn by_value(&self, value: &str) -> Option<Arc<ApiKey>> {
-        self.find(value).map(|(_, _, key)| Arc::clone(key))
+    fn by_value(&self, value: &str) -> Option<(Uuid, Arc<ApiKey>)> {
+        self.find(value)
+            .map(|(_, uid, key)| (*uid, Arc::clone(key)))
     }
 
-    fn by_uid(&self, uid: Uuid) -> Option<Arc<ApiKey>> {
+    fn by_uid(&self, uid: Uuid) -> Option<(Uuid, Arc<ApiKey>)> {
         let found = self.keys.iter().find(|(_, known, _)| *known == uid);
-        found.map(|(_, _, key)| Arc::clone(key))
+        found.map(|(_, uid, key)| (*uid, Arc::clone(key)))
     }
 }
 

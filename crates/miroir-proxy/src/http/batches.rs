@@ -53,6 +53,7 @@ fn batch(task: &Task) -> Value {
     let index = task.index.as_ref().map(IndexUid::as_str);
     let index = index.or(view::index_of(task.kind));
     let took = task.started_at_ms.zip(task.finished_at_ms);
+    let took = took.map(|(from, to)| to.saturating_sub(from));
     json!({
         "uid": task.uid.0,
         "progress": null,
@@ -61,9 +62,11 @@ fn batch(task: &Task) -> Value {
             "totalNbTasks": 1,
             "status": one(task.status.as_str()),
             "types": one(task.kind.as_str()),
+            // Nodes trace their own steps; what the cluster knows is the whole.
+            "progressTrace": took.map_or_else(|| json!({}), |ms| json!({"processing tasks": format!("{ms}.00ms")})),
             "indexUids": index.map_or_else(|| json!({}), one),
         },
-        "duration": took.map(|(from, to)| view::duration(to.saturating_sub(from))),
+        "duration": took.map(view::duration),
         "startedAt": task.started_at_ms.map(view::timestamp),
         "finishedAt": task.finished_at_ms.map(view::timestamp),
         "batchStrategy": "a task of a cluster is a batch of its own",

@@ -5,7 +5,7 @@ use axum::response::Response;
 use miroir_core::search::FacetSearch;
 
 use super::path::Path;
-use super::reads::{json, json_body};
+use super::reads::{answered, json_body};
 use super::{Allowed, Server};
 use crate::error::HttpError;
 
@@ -21,5 +21,5 @@ pub async fn post(
     search.narrow(allowed.filter(&uid))?;
     Box::pin(server.parts().reads.facet_search(&uid, &search, &caller))
         .await
-        .map(json)
+        .map(answered)
 }

@@ -4,10 +4,11 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use miroir_core::cluster::Idempotency;
 use miroir_core::id::IndexUid;
 use uuid::Uuid;
 
-use super::{Allowed, Server, body, view};
+use super::{Allowed, Server, body, idempotency, view};
 use crate::error::HttpError;
 use crate::write::{
     Accepted, FORWARDED_HEADER, MOVED_HEADER, Operation, REQUEST_ID_HEADER, RawRequest, WriteError,
@@ -25,6 +26,7 @@ pub struct Incoming {
     forwarded: bool,
     allowed: Allowed,
     request_id: Uuid,
+    idempotency: Option<Idempotency>,
 }
 
 impl Incoming {
@@ -32,7 +34,7 @@ impl Incoming {
     /// The mark of a forwarded request counts only next to the cluster token.
     ///
     /// # Errors
-    /// What [`body::read`] refuses.
+    /// What [`body::read`] refuses; `invalid_idempotency_key`.
     pub async fn read(server: &Server, request: Request) -> Result<Self, HttpError> {
         let (head, content) = request.into_parts();
         let parts = server.parts();
@@ -48,13 +50,24 @@ impl Incoming {
         let given = given
             .filter(|_| forwarded)
             .and_then(|id| Uuid::parse_str(id).ok());
+        let key = match forwarded {
+            true => None,
+            false => idempotency::key(&head.headers, &allowed)?,
+        };
         let content = body::read(&head.headers, content, parts.payload_limit).await?;
         let path_and_query = head.uri.path_and_query().map(ToString::to_string);
+        let path_and_query = path_and_query.unwrap_or_else(|| "/".to_owned());
+        let write = match key {
+            None => idempotency::passed_on(&head.headers).filter(|_| forwarded),
+            Some(key) => {
+                Some(idempotency::of(key, (&head.method, &path_and_query), &content).await?)
+            }
+        };
         let kept = |name: &HeaderName| head.headers.get(name).map(|v| (name.clone(), v.clone()));
         Ok(Self {
             raw: RawRequest {
                 method: head.method,
-                path_and_query: path_and_query.unwrap_or_else(|| "/".to_owned()),
+                path_and_query,
                 headers: PASSED_ON.iter().filter_map(kept).collect::<HeaderMap>(),
                 body: content,
             },
@@ -62,6 +75,7 @@ impl Incoming {
             forwarded,
             allowed,
             request_id: given.unwrap_or_else(Uuid::new_v4),
+            idempotency: write,
         })
     }
 
@@ -110,6 +124,7 @@ impl Incoming {
             forwarded: self.forwarded,
             raw: self.raw,
             request_id: self.request_id,
+            idempotency: self.idempotency,
         };
         match Box::pin(server.parts().writes.submit(request)).await {
             Ok(accepted) => accept(&accepted),
@@ -129,7 +144,7 @@ fn accept(accepted: &Accepted) -> Response {
     (StatusCode::ACCEPTED, axum::Json(summary)).into_response()
 }
 
-fn refuse(error: &WriteError) -> Response {
+pub(super) fn refuse(error: &WriteError) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = HeaderValue::from_static("application/json");
     let mut response = (status, [(header::CONTENT_TYPE, json)], error.body()).into_response();
@@ -141,7 +156,10 @@ fn refuse(error: &WriteError) -> Response {
         WriteError::Moved => {
             headers.insert(MOVED_HEADER, HeaderValue::from_static("1"));
         }
-        WriteError::Refused(_) | WriteError::Unavailable { .. } | WriteError::Answer { .. } => {}
+        WriteError::Refused(_)
+        | WriteError::Unavailable { .. }
+        | WriteError::Repeated { .. }
+        | WriteError::Answer { .. } => {}
     }
     response
 }

@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Allowed, Server, service};
 use crate::error::HttpError;
-use crate::read::StatsQuery;
+use crate::read::{ReadStats, StatsQuery};
 
 /// The media type of the text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
@@ -46,6 +46,7 @@ pub async fn get(State(server): State<Server>, allowed: Allowed) -> Result<Respo
         "Reads under way on nodes",
         parts.reads.upstream().in_flight() as f64,
     );
+    of_the_reads(&mut text, parts.reads.stats_of_reads());
     if let Some(bytes) = service::rss_bytes() {
         text.gauge(
             "miroir_proxy_resident_memory_bytes",
@@ -55,6 +56,34 @@ pub async fn get(State(server): State<Server>, allowed: Allowed) -> Result<Respo
     }
     let content_type = HeaderValue::from_static(TEXT_FORMAT);
     Ok(([(header::CONTENT_TYPE, content_type)], text.0).into_response())
+}
+
+fn of_the_reads(text: &mut Text, stats: ReadStats) {
+    let counters = [
+        (
+            "partial_answers",
+            "Answers that were without some shards",
+            stats.partial_answers,
+        ),
+        (
+            "hedges_sent",
+            "Requests to other copies beside nodes that were late",
+            stats.hedges_sent,
+        ),
+        (
+            "hedges_won",
+            "Late answers that other copies came before",
+            stats.hedges_won,
+        ),
+        (
+            "hedges_out_of_budget",
+            "Late answers that were waited for because the budget was spent",
+            stats.hedges_out_of_budget,
+        ),
+    ];
+    for (name, help, value) in counters {
+        text.counter(&format!("miroir_proxy_{name}_total"), help, value);
+    }
 }
 
 fn of_the_indexes(text: &mut Text, stats: &Value) {
@@ -82,7 +111,7 @@ fn of_the_indexes(text: &mut Text, stats: &Value) {
         count as f64,
     );
     let name = "meilisearch_index_docs_count";
-    text.head(name, "Meilisearch Index Docs Count");
+    text.head(name, "Meilisearch Index Docs Count", "gauge");
     let mut is_indexing = false;
     for (uid, index) in indexes.into_iter().flatten() {
         // An index uid needs no escapes.
@@ -112,13 +141,19 @@ struct Text(String);
 
 impl Text {
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.head(name, help);
+        self.head(name, help, "gauge");
         self.value(name, value);
     }
 
-    fn head(&mut self, name: &str, help: &str) {
+    /// A number that only grows.
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "counter");
+        self.value(name, value as f64);
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     fn value(&mut self, labelled: &str, value: f64) {

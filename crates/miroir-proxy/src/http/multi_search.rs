@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use miroir_core::search::MultiSearch;
 
-use super::reads::{json, json_body};
+use super::reads::{answered, json_body};
 use super::{Allowed, Server};
 use crate::error::HttpError;
 
@@ -19,7 +19,7 @@ pub async fn post(
     authorize(&allowed, &mut request)?;
     Box::pin(server.parts().reads.multi_search(request, &caller))
         .await
-        .map(json)
+        .map(answered)
 }
 
 /// Refuses indexes that the sender may not search, and narrows every search by the rules of its

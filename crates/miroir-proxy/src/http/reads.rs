@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use miroir_core::api_error::Code;
@@ -12,12 +12,26 @@ use super::params::Params;
 use super::path::Path;
 use super::{Allowed, Server, document_query};
 use crate::error::HttpError;
-use crate::read::{Caller, METADATA_HEADER};
+use crate::read::{Answer, Caller, METADATA_HEADER};
 
 /// JSON that is written already.
 pub(super) fn json(text: String) -> Response {
     let content_type = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, content_type)], Body::from(text)).into_response()
+}
+
+/// Tells a client how many shards of which indexes its answer is without.
+const PARTIAL_HEADER: HeaderName = HeaderName::from_static("miroir-partial");
+
+/// An answer, with a header if it is partial.
+pub(super) fn answered(answer: Answer) -> Response {
+    let partial = answer.missing.header();
+    let partial = partial.and_then(|text| HeaderValue::try_from(text).ok());
+    let mut response = json(answer.body);
+    if let Some(partial) = partial {
+        response.headers_mut().insert(PARTIAL_HEADER, partial);
+    }
+    response
 }
 
 /// What of a request nodes are told.
@@ -54,7 +68,7 @@ pub async fn search_get(
     query.narrow(allowed.filter(&uid))?;
     Box::pin(server.parts().reads.search(&uid, query, &caller))
         .await
-        .map(json)
+        .map(answered)
 }
 
 /// `POST /indexes/{uid}/search`
@@ -69,7 +83,7 @@ pub async fn search_post(
     query.narrow(allowed.filter(&uid))?;
     Box::pin(server.parts().reads.search(&uid, query, &caller))
         .await
-        .map(json)
+        .map(answered)
 }
 
 /// `GET /indexes/{uid}/documents/{id}`
@@ -98,7 +112,7 @@ pub async fn list_documents(
     let query = document_query::from_uri(&uri)?;
     Box::pin(server.parts().reads.documents(&uid, &query, &caller))
         .await
-        .map(json)
+        .map(answered)
 }
 
 /// `POST /indexes/{uid}/documents/fetch`
@@ -111,5 +125,5 @@ pub async fn fetch_documents(
     let query = document_query::from_json(&body)?;
     Box::pin(server.parts().reads.documents(&uid, &query, &caller))
         .await
-        .map(json)
+        .map(answered)
 }

@@ -11,7 +11,7 @@ use miroir_core::registry::Action;
 use super::{
     Server, batches, documents, facet_search, features, fields, indexes, keys, metrics,
     multi_search, reads, render, search_rules, service, settings, similar, stats, sub_settings,
-    tasks, unsupported, upkeep, webhooks,
+    swap, tasks, unsupported, upkeep, webhooks,
 };
 
 /// What becomes of a request.
@@ -174,6 +174,7 @@ routes! {
     POST   "/indexes/{uid}/compact"                 Coordinators IndexesCompact  upkeep::compact;
     POST   "/tasks/cancel"                          Coordinators TasksCancel     tasks::cancel;
     DELETE "/tasks"                                 Coordinators TasksDelete     tasks::delete;
+    POST   "/swap-indexes"                          Coordinators IndexesSwap     swap::post;
     GET    "/batches"                               Coordinators TasksGet        batches::list;
     GET    "/batches/{uid}"                         Coordinators TasksGet        batches::get;
     POST   "/dumps"                                 Coordinators DumpsCreate     upkeep::dump;

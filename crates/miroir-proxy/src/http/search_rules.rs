@@ -161,6 +161,7 @@ fn task(kind: TaskKind, details: Value, custom_metadata: Option<String>) -> NewT
         details,
         custom_metadata,
         failure: None,
+        idempotency: None,
     }
 }
 

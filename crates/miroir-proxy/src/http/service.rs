@@ -48,6 +48,7 @@ pub async fn proxy_stats(
     Ok(axum::Json(json!({
         "session": parts.control.status(),
         "writes": parts.writes.stats(),
+        "reads": parts.reads.stats_of_reads(),
         // Without this one.
         "requestsInFlight": server.in_flight().saturating_sub(1),
         "nodeReadsInFlight": parts.reads.upstream().in_flight(),

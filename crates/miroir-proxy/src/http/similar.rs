@@ -7,7 +7,7 @@ use miroir_core::search::SimilarQuery;
 
 use super::params::Params;
 use super::path::Path;
-use super::reads::{caller, json, json_body};
+use super::reads::{answered, caller, json_body};
 use super::{Allowed, Server};
 use crate::error::HttpError;
 
@@ -25,7 +25,7 @@ pub async fn get(
     let rule = allowed.filter(&uid);
     Box::pin(server.parts().reads.similar(&uid, query, rule, &caller))
         .await
-        .map(json)
+        .map(answered)
 }
 
 /// `POST /indexes/{uid}/similar`
@@ -40,5 +40,5 @@ pub async fn post(
     let rule = allowed.filter(&uid);
     Box::pin(server.parts().reads.similar(&uid, query, rule, &caller))
         .await
-        .map(json)
+        .map(answered)
 }

@@ -1,7 +1,7 @@
 //! One setting of an index, by a route of its own.
 
 use axum::extract::{Request, State};
-use axum::http::{Method, Uri};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use miroir_core::request::parse_json;
 use miroir_core::settings::{SubSetting, Verb};
@@ -14,22 +14,16 @@ use crate::error::HttpError;
 use crate::write::Operation;
 
 /// The setting that a path names, or the answer to one that Meilisearch does not have.
-async fn named(setting: &str, method: &Method, uri: &Uri) -> Result<&'static SubSetting, Response> {
-    match SubSetting::at(setting) {
-        Some(found) => Ok(found),
-        None => Err(unsupported::unknown_path(method.clone(), uri.clone())
-            .await
-            .into_response()),
-    }
+fn named(setting: &str) -> Result<&'static SubSetting, StatusCode> {
+    SubSetting::at(setting).ok_or(StatusCode::NOT_FOUND)
 }
 
 /// `GET /indexes/{uid}/settings/{setting}`
 pub async fn get(
     State(server): State<Server>,
     Path((uid, setting)): Path<(String, String)>,
-    uri: Uri,
 ) -> Result<axum::Json<Value>, Response> {
-    let setting = named(&setting, &Method::GET, &uri).await?;
+    let setting = named(&setting).map_err(IntoResponse::into_response)?;
     let read = async {
         let uid = index_uid(&uid)?;
         Box::pin(server.parts().reads.setting(uid.as_str(), setting)).await
@@ -45,15 +39,14 @@ pub async fn update(
     Path((uid, setting)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Response> {
-    let setting = named(&setting, request.method(), request.uri()).await?;
+    let setting = named(&setting).map_err(IntoResponse::into_response)?;
     let (verb, name) = match setting.verb {
         Verb::Put => (Method::PUT, "PUT"),
         Verb::Patch => (Method::PATCH, "PATCH"),
     };
     if *request.method() != verb {
         let allowed = format!("GET, {name}, DELETE");
-        let (method, path) = (request.method().as_str(), request.uri().path());
-        return Err(HttpError::method_not_allowed(method, path, &allowed).into_response());
+        return Err(unsupported::method_not_allowed(&allowed));
     }
     let write = async {
         let incoming = Incoming::read(&server, request).await?;
@@ -78,7 +71,7 @@ pub async fn reset(
     Path((uid, setting)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Response> {
-    let setting = named(&setting, request.method(), request.uri()).await?;
+    let setting = named(&setting).map_err(IntoResponse::into_response)?;
     let write = async {
         let incoming = Incoming::read(&server, request).await?;
         let index = index_uid(&uid)?;

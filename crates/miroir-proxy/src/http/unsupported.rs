@@ -1,8 +1,8 @@
 //! Routes of Meilisearch that are not offered, wrong methods, and paths that nobody knows.
 
 use axum::extract::MatchedPath;
-use axum::http::{Method, Uri};
-use axum::response::IntoResponse;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use miroir_core::api_error::{ApiError, Code};
 
@@ -11,7 +11,6 @@ use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/swap-indexes"),
     ("POST", "/indexes/{uid}/documents/edit"),
     ("POST", "/tasks/compact"),
     ("GET", "/tasks/{uid}/documents"),
@@ -51,15 +50,19 @@ async fn not_supported(method: Method, path: MatchedPath) -> HttpError {
     ApiError::new(Code::FeatureNotEnabled, message).into()
 }
 
-/// Answers a method that the path does not have.
-pub async fn wrong_method(method: Method, uri: Uri, path: MatchedPath) -> impl IntoResponse {
-    let allowed = routes::methods_of(path.as_str()).join(", ");
-    let error = HttpError::method_not_allowed(method.as_str(), uri.path(), &allowed);
-    ([(axum::http::header::ALLOW, allowed)], error)
+/// Answers a method that the path does not have: as Meilisearch, without a body.
+pub async fn wrong_method(path: MatchedPath) -> Response {
+    method_not_allowed(&routes::methods_of(path.as_str()).join(", "))
 }
 
-/// Answers a path that Meilisearch does not have either.
-pub async fn unknown_path(method: Method, uri: Uri) -> HttpError {
-    let message = format!("`{method} {}` is not a route of Meilisearch.", uri.path());
-    ApiError::new(Code::NotFound, message).into()
+/// The answer to a method that is none of `allowed`.
+pub fn method_not_allowed(allowed: &str) -> Response {
+    let allow = [(header::ALLOW, allowed)];
+    (StatusCode::METHOD_NOT_ALLOWED, allow).into_response()
+}
+
+/// Answers a path that Meilisearch does not have either: as Meilisearch, without a body. Clients tell by it that they have the wrong
+/// address from an index or document that is not there.
+pub async fn unknown_path() -> StatusCode {
+    StatusCode::NOT_FOUND
 }

@@ -73,7 +73,8 @@ pub fn index_of(kind: TaskKind) -> Option<&'static str> {
         | TaskKind::TaskCancelation
         | TaskKind::TaskDeletion
         | TaskKind::DumpCreation
-        | TaskKind::SnapshotCreation => None,
+        | TaskKind::SnapshotCreation
+        | TaskKind::IndexSwap => None,
     }
 }
 

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use miroir_core::hidden_field;
-use miroir_core::id::{GroupId, NodeId, ShardId};
-use miroir_core::routing::{IndexRoute, NodeShare, RoutingTable, Unservable};
+use miroir_core::id::{NodeId, ShardId};
+use miroir_core::routing::{IndexRoute, RoutingTable};
+use miroir_core::search::Missing;
 use tokio::time::Instant;
 
-use super::choice;
+use super::copies::Copies;
 use super::fault::Fault;
+use super::hedge::{self, Hedging};
 use super::sticky::Sticky;
 use crate::error::HttpError;
-use crate::upstream::{Standing, Upstream};
+use crate::upstream::Upstream;
 
 /// How long to wait before a node is asked again for an index that it does not have yet.
 const ABSENT_PAUSE: Duration = Duration::from_millis(25);
-/// How long to wait before a failed node is asked once more because there is no other copy.
-const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 /// How long a node may lack an index that others have: it takes that long to create it.
 const ABSENT_MAX: Duration = Duration::from_secs(3);
 
@@ -68,17 +68,23 @@ pub struct Scope {
     pub key: u64,
     /// What reads of that key went by before.
     pub sticky: Arc<Sticky>,
+    /// When other copies are asked beside a late one.
+    pub hedging: Arc<Hedging>,
     /// Whether the read goes on from an earlier one, whose choice is then kept.
     pub continues: bool,
+    /// Whether an answer without shards that nobody answers for is better than none.
+    pub partial: bool,
     /// When the read is given up.
     pub deadline: Instant,
 }
 
-/// What the nodes answered: every shard of the index is in exactly one piece.
+/// What the nodes answered: every shard of the index is in exactly one piece, or missing.
 #[derive(Debug)]
 pub struct Gathered<T> {
     /// Pieces and answers, ordered by node and shard so that ties are merged alike every time.
     pub answers: Vec<(Piece, T)>,
+    /// Shards that nobody answered for.
+    pub missing: Missing,
 }
 
 impl<T> Gathered<T> {
@@ -91,70 +97,69 @@ impl<T> Gathered<T> {
 
 /// The state of one gathering.
 struct Attempt<'a> {
-    scope: &'a Scope,
-    upstream: &'a Upstream,
-    group: GroupId,
-    /// Nodes that failed in this request.
-    failed: BTreeMap<NodeId, String>,
+    copies: Copies<'a>,
     /// Pieces whose node does not have the index yet.
     absent: Vec<Piece>,
-    /// Whether the index is asked for in one piece.
-    sole: bool,
+    /// Shards that are given up, and who should have answered for them.
+    lost: BTreeMap<ShardId, Vec<(NodeId, String)>>,
 }
 
 impl Scope {
+    /// Makes the read one of `key`, which goes on from an earlier one or begins anew.
+    pub fn is_of(&mut self, key: u64, continues: bool) {
+        self.key = key;
+        self.continues = continues;
+        if !continues {
+            self.sticky.forget_instead(key);
+        }
+    }
+
     /// Asks for every shard once. `ask` sends a piece to its node; a piece that failed is asked of
     /// other copies until none is left or the deadline has passed.
     ///
     /// # Errors
     /// The client's own fault as a node put it; `index_not_found` when no node has the index yet;
-    /// `unavailable_shards`, naming shards and causes.
-    pub async fn gather<T, F>(
-        &self,
-        upstream: &Upstream,
+    /// `unavailable_shards`, naming shards and causes: when one is missing, or all if the answer may be
+    /// partial.
+    pub async fn gather<'a, T, F>(
+        &'a self,
+        upstream: &'a Upstream,
         ask: impl Fn(Piece) -> F,
     ) -> Result<Gathered<T>, HttpError>
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        let group = choice::group(&self.table, self.key);
         let mut attempt = Attempt {
-            scope: self,
-            upstream,
-            group,
-            failed: self.failed.clone(),
+            copies: Copies::new(self, upstream),
             absent: Vec::new(),
-            sole: false,
+            lost: BTreeMap::new(),
         };
-        let first = match &self.only {
-            Some(shards) => attempt.cover_of(shards)?,
-            None => attempt.whole_cover()?,
-        };
-        attempt.sole = first.len() == 1;
+        let (first, missing) = attempt.copies.first();
+        attempt.lose(&missing)?;
+        let sole = first.len() == 1 && missing.is_empty();
         let mut pending = FuturesUnordered::new();
-        let send = |piece: Piece| {
-            let ask = &ask;
-            async move {
-                if piece.again {
-                    tokio::time::sleep(AGAIN_PAUSE).await;
-                }
-                let asked = ask(piece.clone()).await;
-                (piece, asked)
-            }
+        let send = |copies: &Copies<'a>, pieces: Vec<Piece>| -> Vec<_> {
+            let send = |piece| hedge::ask(copies.clone(), piece, &ask);
+            pieces.into_iter().map(send).collect()
         };
-        pending.extend(attempt.pieces(first).into_iter().map(send));
+        let pieces = attempt.copies.pieces(first, sole);
+        pending.extend(send(&attempt.copies, pieces));
         let mut answers = Vec::new();
         let begun = Instant::now();
         loop {
-            while let Some((piece, result)) = pending.next().await {
-                match result {
-                    Ok(answer) => answers.push((piece, answer)),
-                    Err(Fault::Refused(error)) => return Err(error),
-                    Err(Fault::Failed(why)) => {
-                        let again = attempt.replace(piece, why)?;
-                        pending.extend(again.into_iter().map(send));
+            while let Some(asked) = pending.next().await {
+                for (piece, result) in asked {
+                    match result {
+                        Ok(answer) => answers.push((piece, answer)),
+                        Err(Fault::Refused(error)) => {
+                            return Err(error.about(&self.route));
+                        }
+                        Err(Fault::Failed(why)) => {
+                            let again = attempt.replace(piece, why)?;
+                            pending.extend(send(&attempt.copies, again));
+                        }
+                        Err(Fault::Absent) => attempt.absent.push(piece),
                     }
-                    Err(Fault::Absent) => attempt.absent.push(piece),
                 }
             }
             let again = attempt.ask_again(answers.is_empty(), begun)?;
@@ -162,138 +167,65 @@ impl Scope {
                 break;
             }
             tokio::time::sleep(ABSENT_PAUSE).await;
-            pending.extend(again.into_iter().map(send));
+            pending.extend(send(&attempt.copies, again));
         }
         answers.sort_by(|(a, _), (b, _)| (a.node, &a.shards).cmp(&(b.node, &b.shards)));
-        Ok(Gathered { answers })
+        let missing = attempt.missing(answers.is_empty())?;
+        Ok(Gathered { answers, missing })
     }
 }
 
 impl Attempt<'_> {
-    /// Healthy nodes first; if a shard has none, nodes that are down are tried too: that may be
-    /// wrong by now, and there is nothing to lose.
-    fn whole_cover(&self) -> Result<BTreeMap<NodeId, NodeShare>, HttpError> {
-        let Scope {
-            table, route, key, ..
-        } = self.scope;
-        let untried = |node: &NodeId| !self.failed.contains_key(node);
-        let standing = |node| self.standing(node);
-        let healthy = |node| choice::rank(standing(node), *key, node).filter(|_| untried(&node));
-        let any = |node| untried(&node).then(|| choice::rank_or_last(standing(node), *key, node));
-        route
-            .covering_set_preferring(self.group, table, healthy)
-            .or_else(|_| route.covering_set_preferring(self.group, table, any))
-            .map_err(|Unservable { shards }| self.unavailable(&shards.into_iter().collect()))
-    }
-
-    fn standing(&self, node: NodeId) -> Standing {
-        let now = self.upstream.standing(node);
-        let Scope { key, sticky, .. } = self.scope;
-        if self.scope.continues {
-            sticky.standing(*key, node, now)
-        } else {
-            sticky.begin(*key, node, now)
+    /// Gives shards up, if an answer may be without them.
+    fn lose(&mut self, shards: &BTreeSet<ShardId>) -> Result<(), HttpError> {
+        if !shards.is_empty() && !self.copies.scope.partial {
+            return Err(self.copies.unavailable(shards));
         }
-    }
-
-    fn pieces(&self, cover: BTreeMap<NodeId, NodeShare>) -> Vec<Piece> {
-        let piece = |(node, share): (NodeId, NodeShare)| Piece {
-            node,
-            deadline: self.patience(&share.shards, node),
-            shards: share.shards,
-            holds_nothing_else: share.holds_nothing_else,
-            sole: self.sole,
-            again: false,
-        };
-        cover.into_iter().map(piece).collect()
-    }
-
-    /// Half of what is left when another copy could be asked after this one, else all of it.
-    fn patience(&self, shards: &BTreeSet<ShardId>, node: NodeId) -> Instant {
-        let has_other = |shard: &ShardId| self.copies(*shard).any(|other| other != node);
-        let now = Instant::now();
-        let left = self.scope.deadline.saturating_duration_since(now);
-        if shards.iter().all(has_other) {
-            now + left / 2
-        } else {
-            now + left
+        for shard in shards {
+            self.lost.insert(*shard, self.copies.owe(*shard));
         }
+        Ok(())
     }
 
-    /// Nodes with a readable copy that have not failed, this group's first, in order of choice.
-    fn copies(&self, shard: ShardId) -> impl Iterator<Item = NodeId> {
-        let Scope {
-            table, route, key, ..
-        } = self.scope;
-        let replicas = route
-            .shard(shard)
-            .map(|shard| shard.replicas.as_slice())
-            .unwrap_or_default();
-        let mut copies: Vec<_> = replicas
-            .iter()
-            .filter(|r| r.state.is_readable() && table.groups.contains(&r.group))
-            .filter(|r| !self.failed.contains_key(&r.node))
-            .map(|r| {
-                let rank = choice::rank_or_last(self.standing(r.node), *key, r.node);
-                (r.group != self.group, rank, r.node)
-            })
-            .collect();
-        copies.sort_unstable();
-        copies.into_iter().map(|(_, _, node)| node)
+    /// What was given up. Nothing but that is no answer.
+    fn missing(self, nothing_else: bool) -> Result<Missing, HttpError> {
+        if nothing_else && !self.lost.is_empty() {
+            return Err(self.copies.unavailable(&self.lost.into_keys().collect()));
+        }
+        let route = &self.copies.scope.route;
+        let mut missing = Missing::default();
+        for (shard, holders) in self.lost {
+            missing.insert((&route.uid, route.shard_count()), shard, holders);
+        }
+        Ok(missing)
     }
 
-    /// The piece again, from other copies; from the same one if there is no other: a connection that
-    /// broke may have been the accident of a moment.
+    /// The piece again, from other copies; from the same one as far as there is no other: a connection
+    /// that broke may have been the accident of a moment.
     fn replace(&mut self, piece: Piece, why: String) -> Result<Vec<Piece>, HttpError> {
         tracing::debug!(node = %piece.node, %why, "read is tried again");
-        self.failed.insert(piece.node, why);
-        if Instant::now() >= self.scope.deadline {
-            return Err(self.unavailable(&piece.shards));
+        self.copies.failed.insert(piece.node, why);
+        if Instant::now() >= self.copies.scope.deadline {
+            self.lose(&piece.shards)?;
+            return Ok(Vec::new());
         }
-        match self.cover_of(&piece.shards) {
-            Ok(chosen) => {
-                self.sole = piece.sole && chosen.len() == 1;
-                Ok(self.pieces(chosen))
-            }
-            Err(_) if !piece.again => Ok(vec![Piece {
+        let (chosen, only) = self.copies.cover(&piece.shards);
+        let sole = piece.sole && only.is_empty() && chosen.len() == 1;
+        let mut pieces = self.copies.pieces(chosen, sole);
+        if piece.again || self.copies.can_be_left_out(piece.node) {
+            self.lose(&only)?;
+        } else if !only.is_empty() {
+            let is_whole = only.len() == piece.shards.len();
+            pieces.push(Piece {
                 again: true,
-                deadline: self.scope.deadline,
+                sole: piece.sole && is_whole,
+                holds_nothing_else: piece.holds_nothing_else && is_whole,
+                shards: only,
+                deadline: self.copies.scope.deadline,
                 ..piece
-            }]),
-            Err(unavailable) => Err(unavailable),
+            });
         }
-    }
-
-    /// The best copy of each of these shards.
-    fn cover_of(
-        &self,
-        shards: &BTreeSet<ShardId>,
-    ) -> Result<BTreeMap<NodeId, NodeShare>, HttpError> {
-        let mut chosen: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
-        let mut missing = BTreeSet::new();
-        for shard in shards {
-            match self.copies(*shard).next() {
-                Some(node) => {
-                    chosen.entry(node).or_default().insert(*shard);
-                }
-                None => {
-                    missing.insert(*shard);
-                }
-            }
-        }
-        if !missing.is_empty() {
-            return Err(self.unavailable(&missing));
-        }
-        let share = |(node, shards)| {
-            (
-                node,
-                NodeShare {
-                    shards,
-                    holds_nothing_else: false,
-                },
-            )
-        };
-        Ok(chosen.into_iter().map(share).collect())
+        Ok(pieces)
     }
 
     /// What to ask, after all others have answered, in place of pieces whose node did not have the
@@ -303,71 +235,53 @@ impl Attempt<'_> {
     /// document of it: then there is nothing to ask. Otherwise it will have it soon, or it lost it.
     /// The index is not found when every copy has said so.
     fn ask_again(&mut self, nothing_yet: bool, begun: Instant) -> Result<Vec<Piece>, HttpError> {
-        let others = self.elsewhere()?;
+        let others = self.elsewhere();
         if !others.is_empty() || self.absent.is_empty() {
             return Ok(others);
         }
-        let route = &self.scope.route;
+        let scope = self.copies.scope;
         let absent = std::mem::take(&mut self.absent);
         let shards = absent.iter().flat_map(|piece| piece.shards.clone());
         if nothing_yet {
-            return Err(if self.failed.values().all(|why| why == LACKS_INDEX) {
-                HttpError::index_not_found(route.uid.as_str())
+            let lacking = self.copies.failed.values().all(|why| why == LACKS_INDEX);
+            return Err(if lacking {
+                HttpError::index_not_found(scope.route.uid.as_str())
             } else {
-                self.unavailable(&shards.collect())
+                self.copies.unavailable(&shards.collect())
             });
         }
-        let settings_of = |node: &NodeId| route.node_settings.get(node).copied().unwrap_or(0);
+        let settings_of = |node: &NodeId| scope.route.node_settings.get(node).copied().unwrap_or(0);
         let expected = absent.iter().filter(|piece| settings_of(&piece.node) > 0);
         let expected: Vec<Piece> = expected.cloned().collect();
         let now = Instant::now();
-        if expected.is_empty() || (now - begun < ABSENT_MAX && now < self.scope.deadline) {
-            Ok(expected)
-        } else {
-            Err(self.unavailable(&shards.collect()))
+        if expected.is_empty() || (now - begun < ABSENT_MAX && now < scope.deadline) {
+            return Ok(expected);
         }
+        self.lose(&shards.collect())?;
+        Ok(Vec::new())
     }
 
     /// The absent pieces again from copies that were not tried, as far as there are any; the rest
     /// stays absent.
-    fn elsewhere(&mut self) -> Result<Vec<Piece>, HttpError> {
+    fn elsewhere(&mut self) -> Vec<Piece> {
         let absent = std::mem::take(&mut self.absent);
         for piece in &absent {
-            self.failed.insert(piece.node, LACKS_INDEX.to_owned());
+            let why = LACKS_INDEX.to_owned();
+            self.copies.failed.insert(piece.node, why);
         }
         let mut pieces = Vec::new();
         for mut piece in absent {
-            let has_other = |shard: &ShardId| self.copies(*shard).next().is_some();
-            let (others, only): (BTreeSet<_>, BTreeSet<_>) =
-                piece.shards.iter().copied().partition(has_other);
-            if !others.is_empty() {
-                let chosen = self.cover_of(&others)?;
-                self.sole = piece.sole && only.is_empty() && chosen.len() == 1;
-                pieces.extend(self.pieces(chosen));
-                piece.shards = only;
+            let (chosen, only) = self.copies.cover(&piece.shards);
+            if !chosen.is_empty() {
+                let sole = piece.sole && only.is_empty() && chosen.len() == 1;
+                pieces.extend(self.copies.pieces(chosen, sole));
                 (piece.holds_nothing_else, piece.sole) = (false, false);
+                piece.shards = only;
             }
             if !piece.shards.is_empty() {
                 self.absent.push(piece);
             }
         }
-        Ok(pieces)
-    }
-
-    fn unavailable(&self, shards: &BTreeSet<ShardId>) -> HttpError {
-        let names: Vec<String> = shards.iter().map(ToString::to_string).collect();
-        let noun = if names.len() == 1 { "shard" } else { "shards" };
-        let why: Vec<String> = self
-            .failed
-            .iter()
-            .map(|(node, why)| format!("node {node}: {why}"))
-            .collect();
-        let why = if why.is_empty() {
-            "no copy is in sync".to_owned()
-        } else {
-            why.join("; ")
-        };
-        let what = format!("{noun} {}", names.join(", "));
-        HttpError::unavailable_shards(self.scope.route.uid.as_str(), &what, &why)
+        pieces
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::cover::{Piece, Scope};
 use super::fault::Fault;
 use super::search::unreadable;
-use super::{Caller, Reads, choice};
+use super::{Answer, Caller, Reads, choice};
 use crate::error::HttpError;
 
 /// How often a page is begun again because a node failed between telling its total and giving its
@@ -59,13 +59,15 @@ impl Reads {
         let mut begun = self.begin(uid)?;
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
-        begun.scope.key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        begun.scope.is_of(key, false);
         let parameters = query
             .query()
             .map(|query| format!("?{query}"))
             .unwrap_or_default();
         let path = format!(
-            "/indexes/{uid}/documents/{}{parameters}",
+            "/indexes/{}/documents/{}{parameters}",
+            begun.scope.route.name,
             encode_segment(id)
         );
         let ask = |piece: Piece| {
@@ -79,8 +81,8 @@ impl Reads {
         }
     }
 
-    /// A page of the documents of the index `uid`, as JSON: the nodes' documents one after the
-    /// other, each node's in its own order.
+    /// A page of the documents of the index `uid`: the nodes' documents one after the other, each
+    /// node's in its own order.
     ///
     /// # Errors
     /// What a node says to the client; `index_not_found`; `unavailable_shards`.
@@ -89,16 +91,18 @@ impl Reads {
         uid: &str,
         query: &DocumentsQuery,
         caller: &Caller,
-    ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
-        begun.scope.key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
+    ) -> Result<Answer, HttpError> {
+        let mut begun = self.begin_partial(uid)?;
+        let key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
+        begun.scope.is_of(key, query.offset > 0);
         begun.scope.only = query.shards(begun.scope.route.shard_count());
         if !query.sort.is_empty() {
-            return self.sorted_page(&begun.scope, query, caller).await;
+            let page = self.sorted_page(&begun.scope, query, caller).await?;
+            return Ok(self.counted(page));
         }
         for _ in 0..ATTEMPTS_MAX {
             if let Some(page) = self.try_page(&mut begun.scope, query, caller).await? {
-                return Ok(page);
+                return Ok(self.counted(page));
             }
         }
         let why = "nodes kept failing while a page was read";
@@ -111,7 +115,7 @@ impl Reads {
         scope: &Scope,
         query: &DocumentsQuery,
         caller: &Caller,
-    ) -> Result<String, HttpError> {
+    ) -> Result<Answer, HttpError> {
         let sort = DocumentSort::parse(&query.sort);
         let beyond = query.beyond(&sort);
         let mut widened = query.clone();
@@ -130,8 +134,9 @@ impl Reads {
         let pages: Vec<&[u8]> = pages.map(|(_, body)| body.as_ref()).collect();
         let totals = pages.iter().map(|page| total_of(page));
         let total = totals.sum::<Result<u64, HttpError>>()?;
-        sort.merge(&pages, &beyond, (query.offset, query.limit), total)
-            .map_err(unreadable)
+        let merged = sort.merge(&pages, &beyond, (query.offset, query.limit), total);
+        let merged = merged.map_err(unreadable)?;
+        Ok(Answer::without(merged, gathered.missing))
     }
 
     /// `None` when a node failed after it had told its total; it is in `scope.failed` then.
@@ -140,7 +145,7 @@ impl Reads {
         scope: &mut Scope,
         query: &DocumentsQuery,
         caller: &Caller,
-    ) -> Result<Option<String>, HttpError> {
+    ) -> Result<Option<Answer>, HttpError> {
         let here: &Scope = scope;
         // One node alone gives its page at once; of several, the totals say who gives what.
         let ask = |piece: Piece| {
@@ -160,8 +165,11 @@ impl Reads {
         let totals = gathered.answers.iter().map(|(_, body)| total_of(body));
         let totals: Vec<u64> = totals.collect::<Result<_, _>>()?;
         let total = totals.iter().sum();
+        let missing = gathered.missing.clone();
         let join = |pages: &[&[u8]]| {
-            merge_documents(pages, query.offset, query.limit, total).map_err(unreadable)
+            let merged = merge_documents(pages, query.offset, query.limit, total);
+            let merged = merged.map_err(unreadable)?;
+            Ok(Answer::without(merged, missing.clone()))
         };
         if gathered.is_sole() {
             let pages: Vec<&[u8]> = gathered
@@ -217,7 +225,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Bytes, Fault> {
         let body = query.body(piece, window).map_err(Fault::Refused)?;
-        let path = format!("/indexes/{}/documents/fetch", scope.route.uid);
+        let path = format!("/indexes/{}/documents/fetch", scope.route.name);
         self.post(piece, &path, &body, caller).await
     }
 }

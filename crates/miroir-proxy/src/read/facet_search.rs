@@ -5,11 +5,11 @@ use miroir_core::search::{FacetSearch, SearchSettings};
 use super::cover::Piece;
 use super::fault::Fault;
 use super::search::unreadable;
-use super::{Caller, Reads, choice};
+use super::{Answer, Caller, Reads, choice};
 use crate::error::HttpError;
 
 impl Reads {
-    /// Answers a facet search of the index `uid`, as JSON.
+    /// Answers a facet search of the index `uid`.
     ///
     /// # Errors
     /// What a node says to the client; `index_not_found`; `unavailable_shards`.
@@ -18,12 +18,13 @@ impl Reads {
         uid: &str,
         search: &FacetSearch,
         caller: &Caller,
-    ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
+    ) -> Result<Answer, HttpError> {
+        let mut begun = self.begin_partial(uid)?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let query = search.body(None)?.to_string();
-        begun.scope.key = choice::key(&[uid.as_bytes(), query.as_bytes()]);
-        let path = format!("/indexes/{uid}/facet-search");
+        let key = choice::key(&[uid.as_bytes(), query.as_bytes()]);
+        begun.scope.is_of(key, false);
+        let path = format!("/indexes/{}/facet-search", begun.scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {
@@ -35,6 +36,7 @@ impl Reads {
         let gathered = begun.scope.gather(self.upstream(), ask).await?;
         let answers = gathered.answers.iter();
         let answers: Vec<&[u8]> = answers.map(|(_, body)| body.as_ref()).collect();
-        search.merge(&answers, &settings).map_err(unreadable)
+        let merged = search.merge(&answers, &settings).map_err(unreadable)?;
+        Ok(self.counted(Answer::without(merged, gathered.missing)))
     }
 }

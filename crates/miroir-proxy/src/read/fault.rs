@@ -4,6 +4,7 @@ use miroir_core::hidden_field;
 use miroir_meili::{MeiliError, NodeError, RawResponse};
 
 use crate::error::HttpError;
+use crate::upstream::Verdict;
 
 /// Why a piece got no answer.
 #[derive(Debug)]
@@ -17,18 +18,23 @@ pub enum Fault {
     Absent,
 }
 
-/// Whether the node itself is doing badly, as opposed to the request.
+/// What a result says of the node, as opposed to the request.
 #[must_use]
-pub fn is_nodes_fault(result: &Result<RawResponse, MeiliError>) -> bool {
+pub fn verdict(result: &Result<RawResponse, MeiliError>) -> Verdict {
+    let of_status = |status: u16| match status {
+        429 | 503 => Verdict::TurnsDown,
+        500.. => Verdict::Fails,
+        _ => Verdict::Answers,
+    };
     match result {
-        // 503 comes from a node that is alive and full: it has to be asked less, not called dead.
-        Ok(answer) => answer.status.is_server_error() && answer.status.as_u16() != 503,
+        Ok(answer) => of_status(answer.status.as_u16()),
         Err(error) => match error {
             MeiliError::Connect { .. }
             | MeiliError::UnknownOutcome { .. }
-            | MeiliError::Protocol { .. } => true,
-            MeiliError::Invalid { .. } | MeiliError::Busy { .. } => false,
-            MeiliError::Api { status, .. } => *status >= 500 && *status != 503,
+            | MeiliError::Protocol { .. } => Verdict::Fails,
+            MeiliError::Busy { .. } => Verdict::TurnsDown,
+            MeiliError::Invalid { .. } => Verdict::Answers,
+            MeiliError::Api { status, .. } => of_status(*status),
         },
     }
 }

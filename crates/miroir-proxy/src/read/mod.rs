@@ -8,12 +8,15 @@
 //! Everything a read needs is in the table that it begins with; the guard keeps coordinators from
 //! cleaning a copy away while a read may use it.
 
+mod budget;
 mod choice;
+mod copies;
 mod cover;
 mod documents;
 mod facet_search;
 mod fault;
 mod fields;
+mod hedge;
 mod multi;
 mod render;
 mod search;
@@ -26,6 +29,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -33,7 +37,9 @@ use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::routing::IndexRoute;
+use miroir_core::search::Missing;
 use miroir_meili::{NodeClient, NodeVersion};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -44,6 +50,7 @@ use cover::{Piece, Scope};
 pub use documents::DocumentsQuery;
 use fault::Fault;
 pub use fields::FieldsQuery;
+use hedge::Hedging;
 pub use render::RenderQuery;
 pub use size::SizeFormat;
 pub use stats::StatsQuery;
@@ -78,6 +85,54 @@ impl Caller {
 /// The header with which a client asks for search metadata.
 pub const METADATA_HEADER: HeaderName = HeaderName::from_static("meili-include-metadata");
 
+/// An answer for a client, and what of the indexes it is without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// A JSON object. It tells what is missing as Meilisearch does, in `remoteErrors`.
+    pub body: String,
+    /// Shards that nobody answered for; none unless the configuration allows partial answers.
+    pub missing: Missing,
+}
+
+impl Answer {
+    /// The object `body`, told to be without `missing`.
+    fn without(body: String, missing: Missing) -> Self {
+        Self {
+            body: missing.told_in(body),
+            missing,
+        }
+    }
+}
+
+/// How reads are carried out.
+#[derive(Debug, Clone)]
+pub struct ReadsConfig {
+    /// How long one read may take, retries on other copies included.
+    pub timeout: Duration,
+    /// How many reads may be under way on one node.
+    pub concurrency: usize,
+    /// Whether a read of many shards is answered without those that nobody answers for.
+    pub partial: bool,
+    /// How many requests of a hundred may be sent to other copies beside late ones; 0 for none.
+    pub hedge_percent: u64,
+    /// How long every node is waited for before that.
+    pub hedge_least: Duration,
+}
+
+/// What has happened since the proxy began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadStats {
+    /// Answers that were without some shards.
+    pub partial_answers: u64,
+    /// Requests to other copies beside nodes that were late.
+    pub hedges_sent: u64,
+    /// Late answers that other copies came before.
+    pub hedges_won: u64,
+    /// Late answers that were waited for because the budget was spent.
+    pub hedges_out_of_budget: u64,
+}
+
 /// Answers reads. Cloning is cheap.
 #[derive(Clone)]
 pub struct Reads {
@@ -87,9 +142,11 @@ pub struct Reads {
 struct Inner {
     control: Control,
     upstream: Arc<Upstream>,
-    timeout: Duration,
+    config: ReadsConfig,
     versions: Arc<Versions>,
     sticky: Arc<Sticky>,
+    hedging: Arc<Hedging>,
+    partial_answers: AtomicU64,
 }
 
 /// A request to a node.
@@ -106,18 +163,19 @@ struct Begun {
 }
 
 impl Reads {
-    /// Reads by `control`'s table. `timeout` bounds one read, `concurrency` the reads under way on
-    /// one node.
+    /// Reads by `control`'s table.
     #[must_use]
-    pub fn new(control: Control, timeout: Duration, concurrency: usize) -> Self {
-        let upstream = Arc::new(Upstream::new(concurrency));
+    pub fn new(control: Control, config: ReadsConfig) -> Self {
+        let upstream = Arc::new(Upstream::new(config.concurrency));
         control.tell_latencies_of(Arc::clone(&upstream));
         let inner = Inner {
             versions: Versions::follow(control.clone()),
             control,
             upstream,
-            timeout,
+            hedging: Arc::new(Hedging::new(config.hedge_percent, config.hedge_least)),
+            config,
             sticky: Arc::default(),
+            partial_answers: AtomicU64::new(0),
         };
         Self {
             inner: Arc::new(inner),
@@ -128,6 +186,19 @@ impl Reads {
     #[must_use]
     pub fn upstream(&self) -> &Upstream {
         &self.inner.upstream
+    }
+
+    /// What has happened since the proxy began.
+    #[must_use]
+    pub fn stats_of_reads(&self) -> ReadStats {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let hedging = &self.inner.hedging;
+        ReadStats {
+            partial_answers: of(&self.inner.partial_answers),
+            hedges_sent: of(&hedging.sent),
+            hedges_won: of(&hedging.won),
+            hedges_out_of_budget: of(&hedging.refused),
+        }
     }
 
     fn guard(&self) -> Result<ReadGuard, HttpError> {
@@ -152,6 +223,21 @@ impl Reads {
         })
     }
 
+    /// Begins a read of the index `uid` that a client may get a part of, if the configuration says so.
+    fn begin_partial(&self, uid: &str) -> Result<Begun, HttpError> {
+        let mut begun = self.begin(uid)?;
+        begun.scope.partial = self.inner.config.partial;
+        Ok(begun)
+    }
+
+    /// The answer to a client's request, counted if it is partial.
+    fn counted(&self, answer: Answer) -> Answer {
+        if !answer.missing.is_empty() {
+            self.inner.partial_answers.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
     fn scope(&self, guard: &ReadGuard, route: Arc<IndexRoute>) -> Scope {
         Scope {
             table: Arc::clone(&guard.table),
@@ -160,8 +246,10 @@ impl Reads {
             failed: BTreeMap::new(),
             key: 0,
             sticky: Arc::clone(&self.inner.sticky),
+            hedging: Arc::clone(&self.inner.hedging),
             continues: false,
-            deadline: Instant::now() + self.inner.timeout,
+            partial: false,
+            deadline: Instant::now() + self.inner.config.timeout,
         }
     }
 
@@ -207,7 +295,7 @@ impl Reads {
         };
         let upstream = self.upstream();
         match upstream
-            .run((node, &client), deadline, exchange, fault::is_nodes_fault)
+            .run((node, &client), deadline, exchange, fault::verdict)
             .await
         {
             Some(result) => fault::judge(result).map(|answer| answer.body),

@@ -4,13 +4,15 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
-use miroir_core::search::{Federated, IndexAnswers, MultiQuery, MultiSearch, Pins, SearchSettings};
+use miroir_core::search::{
+    Federated, IndexAnswers, Missing, MultiQuery, MultiSearch, Pins, SearchSettings,
+};
 use serde_json::{Value, json};
 
 use super::cover::{Gathered, Piece};
 use super::fault::Fault;
 use super::search::unreadable;
-use super::{Begun, Caller, Reads, choice};
+use super::{Answer, Begun, Caller, Reads, choice};
 use crate::error::HttpError;
 
 /// How many searches of one request are under way at the same time.
@@ -28,7 +30,7 @@ struct Answered {
 }
 
 impl Reads {
-    /// Answers a multi-search, as JSON.
+    /// Answers a multi-search.
     ///
     /// # Errors
     /// What the first search that fails is refused with, and its position.
@@ -36,15 +38,16 @@ impl Reads {
         &self,
         request: MultiSearch,
         caller: &Caller,
-    ) -> Result<String, HttpError> {
-        match request.federation {
-            None => self.each(request.queries, caller).await,
+    ) -> Result<Answer, HttpError> {
+        let answer = match request.federation {
+            None => self.each(request.queries, caller).await?,
             Some(federation) => {
                 let queries = request.queries.into_iter().collect::<Result<_, _>>()?;
                 let federated = Federated::new(queries, federation);
-                self.federated(&federated, caller).await
+                self.federated(&federated, caller).await?
             }
-        }
+        };
+        Ok(self.counted(answer))
     }
 
     /// Each search by itself.
@@ -52,29 +55,33 @@ impl Reads {
         &self,
         queries: Vec<Result<MultiQuery, ApiError>>,
         caller: &Caller,
-    ) -> Result<String, HttpError> {
+    ) -> Result<Answer, HttpError> {
         let search = |(at, query): (usize, Result<MultiQuery, ApiError>)| async move {
             let MultiQuery { index, query, .. } = query?;
-            let answer = Box::pin(self.search(index.as_str(), query, caller)).await;
+            let answer = Box::pin(self.search_one(index.as_str(), query, caller)).await;
             let answer = answer.map_err(|error| error.inside_query(at))?;
             // The answer is an object that is never empty.
-            Ok(format!(
-                r#"{{"indexUid":"{index}",{}"#,
-                answer.trim_start_matches('{')
-            ))
+            let members = answer.body.trim_start_matches('{');
+            let result = format!(r#"{{"indexUid":"{index}",{members}"#);
+            Ok((result, answer.missing))
         };
         let searches = stream::iter(queries.into_iter().enumerate().map(search));
         let mut searches = std::pin::pin!(searches.buffered(SEARCHES_AT_ONCE));
         let mut results = Vec::new();
-        while let Some(result) = searches.next().await {
-            let result: Result<String, HttpError> = result;
-            results.push(result?);
+        let mut missing = Missing::default();
+        while let Some(answered) = searches.next().await {
+            let answered: Result<(String, Missing), HttpError> = answered;
+            let (result, without) = answered?;
+            results.push(result);
+            missing.add(without);
         }
-        Ok(format!(r#"{{"results":[{}]}}"#, results.join(",")))
+        // Each result tells itself what it is without.
+        let body = format!(r#"{{"results":[{}]}}"#, results.join(","));
+        Ok(Answer { body, missing })
     }
 
     /// All searches merged into one list.
-    async fn federated(&self, federated: &Federated, caller: &Caller) -> Result<String, HttpError> {
+    async fn federated(&self, federated: &Federated, caller: &Caller) -> Result<Answer, HttpError> {
         // As Meilisearch does, indexes that only have facets to check come last.
         let (used, unused): (Vec<_>, Vec<_>) = federated
             .indexes()
@@ -99,7 +106,11 @@ impl Reads {
             let uid = uuid::Uuid::now_v7();
             merged.push_str(&format!(r#","requestUid":"{uid}"}}"#));
         }
-        Ok(merged)
+        let mut missing = Missing::default();
+        for index in answered {
+            missing.add(index.gathered.missing);
+        }
+        Ok(Answer::without(merged, missing))
     }
 
     async fn ask_index(
@@ -113,9 +124,10 @@ impl Reads {
             Some(first) => error.inside_query(*first),
             None => error.inside_unused_facets(index.as_str()),
         };
-        let mut begun = self.begin(index.as_str()).map_err(place)?;
+        let mut begun = self.begin_partial(index.as_str()).map_err(place)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let legacy = begun.scope.table.registry.feature("legacySearch");
+        settings.alias = begun.scope.route.alias();
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.primary_key = begun.scope.route.primary_key.clone();
         settings.pins = Pins::of(&begun.scope.table.registry, index.as_str());
@@ -123,7 +135,8 @@ impl Reads {
             let body = federated.body(&index, &settings, hidden);
             body.map_err(|(at, error)| HttpError::from(error).inside_query(at))
         };
-        begun.scope.key = key(&index, body(None)?);
+        let key = key(&index, body(None)?);
+        begun.scope.is_of(key, !federated.is_first_page());
         let ask = |piece: Piece| {
             let body = body(piece.filter().as_deref());
             async move {

@@ -4,6 +4,7 @@ use miroir_core::api_error::{ApiError, Code};
 use miroir_core::body;
 use miroir_core::hidden_field::shard_of;
 use miroir_core::id::ShardId;
+use miroir_core::routing::RoutingTable;
 use miroir_core::settings::client_template;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -57,6 +58,23 @@ impl RenderQuery {
         })
     }
 
+    /// The body with what nodes call the indexes. An index that is not there must not be asked for by a name that
+    /// another one may have on nodes.
+    fn for_nodes(&self, table: &RoutingTable) -> Result<Value, HttpError> {
+        let mut body = self.body.clone();
+        for part in ["input", "template"] {
+            let Some(index) = body.get_mut(part).and_then(|part| part.get_mut("indexUid")) else {
+                continue;
+            };
+            if let Some(uid) = index.as_str() {
+                let route = table.index(uid);
+                let route = route.ok_or_else(|| HttpError::index_not_found(uid))?;
+                *index = Value::from(route.name.as_str());
+            }
+        }
+        Ok(body)
+    }
+
     /// Every index whose settings or documents would be seen.
     pub fn indexes(&self) -> impl Iterator<Item = &str> {
         self.named.iter().map(String::as_str)
@@ -91,8 +109,13 @@ impl Reads {
         let id = query.id.as_deref().unwrap_or_default();
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
-        begun.scope.key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
-        let ask = |piece: Piece| async move { self.post(&piece, PATH, &query.body, caller).await };
+        let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
+        begun.scope.is_of(key, false);
+        let body = query.for_nodes(&begun.scope.table)?;
+        let ask = |piece: Piece| {
+            let body = &body;
+            async move { self.post(&piece, PATH, body, caller).await }
+        };
         let gathered = begun.scope.gather(self.upstream(), ask).await?;
         let answer = gathered.answers.into_iter().next();
         answer
@@ -106,7 +129,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<bytes::Bytes, HttpError> {
         let guard = self.guard()?;
-        let deadline = Instant::now() + self.inner.timeout;
+        let deadline = Instant::now() + self.inner.config.timeout;
         for node in guard.table.nodes.keys() {
             let ask = Ask {
                 method: axum::http::Method::POST,

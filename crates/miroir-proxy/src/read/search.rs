@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
 use super::fault::Fault;
-use super::{Caller, Reads, choice};
+use super::{Answer, Caller, Reads, choice};
 use crate::error::HttpError;
 
 /// Members of a query that say which page of it is wanted.
 const PAGING: [&str; 4] = ["offset", "limit", "page", "hitsPerPage"];
 
 impl Reads {
-    /// Answers a search of the index `uid`, as JSON.
+    /// Answers a search of the index `uid`.
     ///
     /// # Errors
     /// What a node says to the client; `index_not_found`; `unavailable_shards`.
@@ -23,8 +23,19 @@ impl Reads {
         uid: &str,
         query: SearchQuery,
         caller: &Caller,
-    ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
+    ) -> Result<Answer, HttpError> {
+        let answer = self.search_one(uid, query, caller).await?;
+        Ok(self.counted(answer))
+    }
+
+    /// Answers a search that is a request of its own or one of several.
+    pub(super) async fn search_one(
+        &self,
+        uid: &str,
+        query: SearchQuery,
+        caller: &Caller,
+    ) -> Result<Answer, HttpError> {
+        let mut begun = self.begin_partial(uid)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
@@ -32,10 +43,11 @@ impl Reads {
         settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
         settings.primary_key = begun.scope.route.primary_key.clone();
         settings.pins = Pins::of(&begun.scope.table.registry, uid);
+        settings.alias = begun.scope.route.alias();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
-        begun.scope.key = search_key(uid, &sole)?;
-        begun.scope.continues = !sole.is_first_page();
+        let key = search_key(uid, &sole)?;
+        begun.scope.is_of(key, !sole.is_first_page());
         let scope = &begun.scope;
         if let Some(half) = several.first_half()
             && let Some(answer) = self.search_by_words(scope, &half, caller).await?
@@ -48,7 +60,10 @@ impl Reads {
         };
         let gathered = scope.gather(self.upstream(), ask).await?;
         let plan = if gathered.is_sole() { &sole } else { &several };
-        merge(plan, &gathered).map_err(unreadable)
+        Ok(Answer {
+            body: merge(plan, &gathered).map_err(unreadable)?,
+            missing: gathered.missing,
+        })
     }
 
     /// The answer to a search by words and meaning that the words alone answer well enough. One node
@@ -58,7 +73,7 @@ impl Reads {
         scope: &Scope,
         half: &Plan,
         caller: &Caller,
-    ) -> Result<Option<String>, HttpError> {
+    ) -> Result<Option<Answer>, HttpError> {
         let ask = async |piece: Piece| match piece.sole {
             true => Ok(None),
             false => self
@@ -76,7 +91,8 @@ impl Reads {
             return Ok(None);
         }
         let answers: Vec<NodeAnswer<'_>> = replies.into_iter().map(Reply::view).collect();
-        half.merge_half(&answers).map_err(unreadable)
+        let merged = half.merge_half(&answers).map_err(unreadable)?;
+        Ok(merged.map(|body| Answer::without(body, gathered.missing)))
     }
 
     async fn search_piece(
@@ -87,7 +103,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Reply, Fault> {
         let asked = |filter: Option<&str>| plan.body(filter).map_err(|e| Fault::Refused(e.into()));
-        let path = format!("/indexes/{}/search", scope.route.uid);
+        let path = format!("/indexes/{}/search", scope.route.name);
         let filter = piece.filter();
         let body = asked(filter.as_deref())?;
         let body = match self.post(&piece, &path, &body, caller).await {
@@ -114,7 +130,7 @@ impl Reads {
         let Some(request) = plan.values_request(body).map_err(unreadable)? else {
             return Ok(None);
         };
-        let path = format!("/indexes/{}/documents/fetch", scope.route.uid);
+        let path = format!("/indexes/{}/documents/fetch", scope.route.name);
         let values = self.post(piece, &path, &request, &Caller::nobody()).await?;
         Ok(Some(values))
     }
@@ -142,7 +158,7 @@ fn merge(plan: &Plan, gathered: &Gathered<Reply>) -> Result<String, MergeError> 
         .iter()
         .map(|(_, reply)| reply.view())
         .collect();
-    plan.merge_answers(&answers, &Default::default())
+    plan.merge_answers(&answers, &gathered.missing.errors())
 }
 
 /// The error for a node's answer that cannot be understood.

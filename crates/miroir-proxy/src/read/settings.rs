@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::cover::Piece;
 use super::search::unreadable;
-use super::{Caller, Reads};
+use super::{Caller, Reads, choice};
 use crate::error::HttpError;
 
 impl Reads {
@@ -44,7 +44,9 @@ impl Reads {
         let mut begun = self.begin(uid)?;
         // Any node in sync knows them; one shard stands for one.
         begun.scope.only = Some([ShardId(0)].into());
-        let path = format!("/indexes/{uid}/settings{below}");
+        let key = choice::key(&[uid.as_bytes(), b"settings"]);
+        begun.scope.is_of(key, false);
+        let path = format!("/indexes/{}/settings{below}", begun.scope.route.name);
         let ask = |piece: Piece| {
             let (path, caller) = (&path, &caller);
             async move { self.get(&piece, path, caller).await }

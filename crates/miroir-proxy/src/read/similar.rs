@@ -9,15 +9,15 @@ use miroir_core::id::ShardId;
 use miroir_core::search::{SearchSettings, SimilarQuery};
 use serde_json::Value;
 
-use super::cover::{Piece, Scope};
+use super::cover::{Gathered, Piece, Scope};
 use super::documents::total_of;
 use super::fault::Fault;
 use super::search::unreadable;
-use super::{Caller, DocumentsQuery, Reads, choice};
+use super::{Answer, Caller, DocumentsQuery, Reads, choice};
 use crate::error::HttpError;
 
 impl Reads {
-    /// Answers a search for documents of the index `uid` that are similar to one, as JSON.
+    /// Answers a search for documents of the index `uid` that are similar to one.
     ///
     /// The node that holds the document is asked first: it judges the filter and the embedder. Then
     /// the document's vector is searched on the others. `rule` is the filter of a tenant token.
@@ -31,21 +31,27 @@ impl Reads {
         mut query: SimilarQuery,
         rule: Option<&Value>,
         caller: &Caller,
-    ) -> Result<String, HttpError> {
+    ) -> Result<Answer, HttpError> {
         if let Some(rule) = rule {
             query.narrow(rule)?;
             self.require_visible(uid, &query, rule).await?;
         }
         let query = &query;
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin_partial(uid)?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
-        let own = query.own_body().to_string();
-        begun.scope.key = choice::key(&[uid.as_bytes(), own.as_bytes()]);
+        let mut own = query.own_body();
+        if let Value::Object(members) = &mut own {
+            // All pages have the same key.
+            members.retain(|name, _| name != "offset" && name != "limit");
+        }
+        let key = choice::key(&[uid.as_bytes(), own.to_string().as_bytes()]);
+        begun.scope.is_of(key, !query.is_first_page());
         let owner = ShardId(shard_of(query.id(), begun.scope.route.shard_count()));
         let mut answers = Vec::new();
         let asked = self.ask_owner(&begun.scope, query, owner, caller).await?;
+        let mut missing = asked.missing;
         let mut rest: BTreeSet<ShardId> = BTreeSet::new();
-        for (piece, answer) in asked {
+        for (piece, answer) in asked.answers {
             match answer {
                 Some(answer) => answers.push(answer),
                 None => rest.extend(piece.shards),
@@ -56,10 +62,13 @@ impl Reads {
         {
             begun.scope.only = Some(rest);
             let others = self.ask_others(&begun.scope, query, &vector, caller);
-            answers.extend(others.await?);
+            let others = others.await?;
+            missing.add(others.missing);
+            answers.extend(others.answers.into_iter().map(|(_, body)| body));
         }
         let answers: Vec<&[u8]> = answers.iter().map(AsRef::as_ref).collect();
-        query.merge(&answers, &settings).map_err(unreadable)
+        let merged = query.merge(&answers, &settings).map_err(unreadable)?;
+        Ok(self.counted(Answer::without(merged, missing)))
     }
 
     /// Refuses a document that the rule of a tenant token does not show, as one that does not exist.
@@ -75,7 +84,7 @@ impl Reads {
             ..DocumentsQuery::all()
         };
         let found = Box::pin(self.documents(uid, &documents, &Caller::nobody())).await?;
-        if total_of(found.as_bytes())? > 0 {
+        if total_of(found.body.as_bytes())? > 0 {
             return Ok(());
         }
         let message = format!("Document `{}` not found.", query.id());
@@ -89,8 +98,8 @@ impl Reads {
         query: &SimilarQuery,
         owner: ShardId,
         caller: &Caller,
-    ) -> Result<Vec<(Piece, Option<Bytes>)>, HttpError> {
-        let path = format!("/indexes/{}/similar", scope.route.uid);
+    ) -> Result<Gathered<Option<Bytes>>, HttpError> {
+        let path = format!("/indexes/{}/similar", scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {
@@ -102,7 +111,15 @@ impl Reads {
                 self.post(&piece, path, &body, caller).await.map(Some)
             }
         };
-        Ok(scope.gather(self.upstream(), ask).await?.answers)
+        let gathered = scope.gather(self.upstream(), ask).await?;
+        if gathered.missing.contains(&scope.route.uid, owner) {
+            // Nobody else knows what to look for.
+            let why = "no node that holds the document answers";
+            let what = format!("shard {owner}");
+            let uid = scope.route.uid.as_str();
+            return Err(HttpError::unavailable_shards(uid, &what, why));
+        }
+        Ok(gathered)
     }
 
     async fn ask_others(
@@ -111,8 +128,8 @@ impl Reads {
         query: &SimilarQuery,
         vector: &Value,
         caller: &Caller,
-    ) -> Result<Vec<Bytes>, HttpError> {
-        let path = format!("/indexes/{}/search", scope.route.uid);
+    ) -> Result<Gathered<Bytes>, HttpError> {
+        let path = format!("/indexes/{}/search", scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {
@@ -121,8 +138,7 @@ impl Reads {
                 self.post(&piece, path, &body, caller).await
             }
         };
-        let gathered = scope.gather(self.upstream(), ask).await?;
-        Ok(gathered.answers.into_iter().map(|(_, body)| body).collect())
+        scope.gather(self.upstream(), ask).await
     }
 
     /// The document's first vector of the embedder; `None` if it has none, and then it is similar to
@@ -137,7 +153,7 @@ impl Reads {
         scope.only = Some([owner].into());
         let path = format!(
             "/indexes/{}/documents/{}?retrieveVectors=true&fields=_vectors",
-            scope.route.uid,
+            scope.route.name,
             query.id()
         );
         let caller = Caller::nobody();

@@ -1,27 +1,31 @@
 //! Statistics of indexes and of the whole cluster.
 //!
 //! Documents are counted on one copy of every shard, so their number is exact whatever is moving.
-//! A node tells the distribution of fields and sizes only for all it holds; where it also holds
-//! shards that are counted elsewhere, those are scaled by its share of the documents. A field that
-//! every document has is then counted exactly, and others are estimates.
+//! A node tells the distribution of fields and sizes only for all it holds. Where it also holds
+//! shards that are counted elsewhere, all nodes of a group that holds every shard equally often are
+//! asked, and their sum is divided. While something is moving there may be no such group: then each
+//! node's figures are scaled by its share of the documents. A field that every document has is still
+//! counted exactly, and others are estimates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::join_all;
+use axum::http::Method;
+use bytes::Bytes;
+use futures::future::{join_all, try_join_all};
 use futures::stream::{self, StreamExt};
 use miroir_core::hidden_field;
-use miroir_core::id::IndexUid;
+use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::routing::IndexRoute;
 use miroir_core::search::Window;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::cover::Piece;
+use super::cover::{Piece, Scope};
 use super::documents::total_of;
 use super::fault::Fault;
 use super::size::SizeFormat;
-use super::{Caller, DocumentsQuery, Reads};
+use super::{Ask, Caller, DocumentsQuery, Reads, choice};
 use crate::error::HttpError;
 
 /// How many indexes are counted at the same time for the statistics of the cluster.
@@ -39,6 +43,32 @@ struct NodeShare {
     number_of_embeddings: u64,
     number_of_embedded_documents: u64,
     field_distribution: BTreeMap<String, u64>,
+}
+
+impl NodeShare {
+    /// Adds what another node holds.
+    fn join(&mut self, other: Self) {
+        let documents = self.number_of_documents + other.number_of_documents;
+        let sizes = self
+            .avg_document_size
+            .saturating_mul(self.number_of_documents);
+        let others = other
+            .avg_document_size
+            .saturating_mul(other.number_of_documents);
+        let average = sizes.saturating_add(others).checked_div(documents);
+        self.avg_document_size = average.unwrap_or(0);
+        self.number_of_documents = documents;
+        self.raw_document_db_size += other.raw_document_db_size;
+        self.is_indexing |= other.is_indexing;
+        for (name, size) in other.internal_database_sizes {
+            *self.internal_database_sizes.entry(name).or_default() += size;
+        }
+        self.number_of_embeddings += other.number_of_embeddings;
+        self.number_of_embedded_documents += other.number_of_embedded_documents;
+        for (field, count) in other.field_distribution {
+            *self.field_distribution.entry(field).or_default() += count;
+        }
+    }
 }
 
 /// Which statistics a client wants, and how.
@@ -130,13 +160,16 @@ impl Reads {
 
     async fn index_sums(&self, uid: &str, internal_sizes: bool) -> Result<IndexSums, HttpError> {
         let caller = Caller::nobody();
-        let begun = self.begin(uid)?;
+        let mut begun = self.begin(uid)?;
+        let key = choice::key(&[uid.as_bytes(), b"stats"]);
+        begun.scope.is_of(key, false);
         let parameters = match internal_sizes {
             true => "?showInternalDatabaseSizes=true",
             false => "",
         };
-        let statistics = format!("/indexes/{uid}/stats{parameters}");
-        let documents = format!("/indexes/{uid}/documents/fetch");
+        let name = &begun.scope.route.name;
+        let statistics = format!("/indexes/{name}/stats{parameters}");
+        let documents = format!("/indexes/{name}/documents/fetch");
         let ask = |piece: Piece| {
             let (statistics, documents, caller) = (&statistics, &documents, &caller);
             async move {
@@ -150,18 +183,60 @@ impl Reads {
                 let counted = self.post(&piece, documents, &body, caller).await?;
                 let served = total_of(&counted).map_err(Fault::Refused)?;
                 let share = self.get(&piece, statistics, caller).await?;
-                let share: NodeShare = serde_json::from_slice(&share).map_err(|error| {
-                    Fault::Failed(format!("its statistics are unreadable: {error}"))
-                })?;
-                Ok((share, served))
+                Ok((read_share(&share)?, served))
             }
         };
         let gathered = begun.scope.gather(self.upstream(), ask).await?;
         let mut sums = IndexSums::default();
-        for (_, (share, served)) in &gathered.answers {
+        let answers = gathered.answers.iter();
+        let mut whole = answers.clone().map(|(piece, _)| piece.holds_nothing_else);
+        if !whole.all(|is_whole| is_whole) {
+            let known = answers
+                .clone()
+                .map(|(piece, (share, _))| (piece.node, share));
+            let known: BTreeMap<NodeId, &NodeShare> = known.collect();
+            if let Some(all) = self.even_shares(&begun.scope, &known, &statistics).await {
+                let served = answers.map(|(_, (_, served))| served).sum();
+                sums.add(&all, served);
+                return Ok(sums);
+            }
+        }
+        for (_, (share, served)) in answers {
             sums.add(share, *served);
         }
         Ok(sums)
+    }
+
+    /// What nodes that hold every shard equally often hold together. `None` when there are no such nodes, or
+    /// one of them does not answer. `known` are those that have answered already.
+    async fn even_shares(
+        &self,
+        scope: &Scope,
+        known: &BTreeMap<NodeId, &NodeShare>,
+        path: &str,
+    ) -> Option<NodeShare> {
+        for nodes in scope.route.even_holders() {
+            let caller = Caller::nobody();
+            let shares = nodes.into_iter().map(async |node| {
+                if let Some(share) = known.get(&node) {
+                    return Ok(NodeShare::clone(share));
+                }
+                let ask = Ask {
+                    method: Method::GET,
+                    path,
+                    body: Bytes::new(),
+                };
+                let share = self.send(node, scope.deadline, ask, &caller).await?;
+                read_share(&share)
+            });
+            let shares: Result<Vec<NodeShare>, Fault> = try_join_all(shares).await;
+            if let Ok(shares) = shares {
+                let mut all = NodeShare::default();
+                shares.into_iter().for_each(|share| all.join(share));
+                return Some(all);
+            }
+        }
+        None
     }
 
     /// The statistics of the whole cluster, with those of its indexes that `shows` says. Sizes are
@@ -178,7 +253,7 @@ impl Reads {
         let nodes = self.inner.control.nodes();
         let asked = nodes
             .iter()
-            .map(|(_, client)| client.with_timeout(self.inner.timeout));
+            .map(|(_, client)| client.with_timeout(self.inner.config.timeout));
         let sizes = join_all(asked.map(|client| async move { client.stats().await })).await;
         let mut database_size = 0;
         let mut used_database_size = 0;
@@ -224,6 +299,11 @@ impl Reads {
     }
 }
 
+fn read_share(body: &[u8]) -> Result<NodeShare, Fault> {
+    serde_json::from_slice(body)
+        .map_err(|error| Fault::Failed(format!("its statistics are unreadable: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +342,28 @@ mod tests {
                 "fieldDistribution": {"a": 7, "b": 1, "id": 14},
             })
         );
+    }
+
+    #[test]
+    fn what_two_nodes_hold_is_added() {
+        let mut all = NodeShare {
+            number_of_documents: 1,
+            avg_document_size: 10,
+            ..NodeShare::default()
+        };
+        all.join(NodeShare {
+            number_of_documents: 3,
+            avg_document_size: 30,
+            is_indexing: true,
+            field_distribution: [("a".to_owned(), 2)].into(),
+            ..NodeShare::default()
+        });
+        let told = (all.number_of_documents, all.avg_document_size);
+        assert_eq!((told, all.is_indexing), ((4, 25), true));
+        assert_eq!(all.field_distribution["a"], 2);
+        let mut nothing = NodeShare::default();
+        nothing.join(NodeShare::default());
+        assert_eq!(nothing.avg_document_size, 0);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! Copies may order equal hits differently, so the pages of one search must come from the same copies even when a node
 //! becomes slow, or fast again, between two of them. Only a node that is down is left at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use miroir_core::id::NodeId;
+use miroir_core::id::{NodeId, ShardId};
 
 use crate::upstream::Standing;
 
@@ -28,6 +28,8 @@ pub struct Sticky {
 struct Search {
     asked: Instant,
     standings: BTreeMap<NodeId, Standing>,
+    /// Copies that answered in place of late ones.
+    instead: BTreeMap<ShardId, NodeId>,
 }
 
 impl Sticky {
@@ -42,6 +44,33 @@ impl Sticky {
     /// The standing by which a later page of `key` chooses a node that serves as `now` says.
     pub fn standing(&self, key: u64, node: NodeId, now: Standing) -> Standing {
         self.standing_at(Instant::now(), key, node, now)
+    }
+
+    /// These shards were answered for by this node in place of a late one: later pages ask it, too.
+    pub fn instead(&self, key: u64, shards: &BTreeSet<ShardId>, node: NodeId) {
+        self.at(Instant::now(), key, |search| {
+            let chosen = shards.iter().map(|shard| (*shard, node));
+            search.instead.extend(chosen);
+        });
+    }
+
+    /// What [`instead`](Self::instead) was told since the search began.
+    pub fn instead_of(&self, key: u64) -> BTreeMap<ShardId, NodeId> {
+        // Most searches are not remembered for this, and are not to be from now on.
+        let searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        let search = searches.get(&key);
+        let fresh = search.filter(|search| search.asked.elapsed() < KEPT);
+        fresh
+            .map(|search| search.instead.clone())
+            .unwrap_or_default()
+    }
+
+    /// Begins the search anew, with whichever copies are best now.
+    pub fn forget_instead(&self, key: u64) {
+        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(search) = searches.get_mut(&key) {
+            search.instead.clear();
+        }
     }
 
     fn standing_at(&self, at: Instant, key: u64, node: NodeId, now: Standing) -> Standing {
@@ -65,9 +94,11 @@ impl Sticky {
         let search = searches.entry(key).or_insert_with(|| Search {
             asked: at,
             standings: BTreeMap::new(),
+            instead: BTreeMap::new(),
         });
         if at.duration_since(search.asked) >= KEPT {
             search.standings.clear();
+            search.instead.clear();
         }
         search.asked = at;
         look(search)
@@ -100,6 +131,20 @@ mod tests {
             let standing = sticky.standing_at(at, key, NODE, now);
             assert_eq!(standing, expected, "{key} {now:?}");
         }
+    }
+
+    #[test]
+    fn who_answered_for_a_late_node_is_asked_for_later_pages() {
+        let sticky = Sticky::default();
+        assert!(sticky.instead_of(1).is_empty());
+        let shards = [ShardId(3), ShardId(4)].into();
+        sticky.instead(1, &shards, NODE);
+        sticky.instead(1, &[ShardId(4)].into(), NodeId(2));
+        let expected = [(ShardId(3), NODE), (ShardId(4), NodeId(2))];
+        assert_eq!(sticky.instead_of(1), expected.into());
+        assert!(sticky.instead_of(2).is_empty());
+        sticky.forget_instead(1);
+        assert!(sticky.instead_of(1).is_empty());
     }
 
     #[test]

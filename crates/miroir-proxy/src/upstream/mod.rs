@@ -5,6 +5,7 @@
 //! read is the routing table's word.
 
 mod breaker;
+mod usual;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,6 +23,17 @@ pub use breaker::Standing;
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How long one such question may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a request's end says of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answers.
+    Answers,
+    /// It is alive and full: it has to be asked less, not called dead.
+    TurnsDown,
+    /// It does badly.
+    Fails,
+}
 
 /// What is known of every node that was asked something.
 #[derive(Debug)]
@@ -59,13 +71,38 @@ impl Upstream {
     pub fn standing(&self, node: NodeId) -> Standing {
         let now = Instant::now();
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let best = nodes
-            .values()
-            .filter_map(|n| n.with(|b| b.latency(now)))
-            .min();
+        let best = best(&nodes, now);
         nodes
             .get(&node)
             .map_or(Standing::Good, |n| n.with(|b| b.standing(now, best)))
+    }
+
+    /// What a node usually takes to answer at most: 95 of 100 answers came sooner. `None` when it was seldom asked.
+    #[must_use]
+    pub fn usual(&self, node: NodeId) -> Option<Duration> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(&node)?.with(|breaker| breaker.usual())
+    }
+
+    /// Whether a node can be asked beyond what it is asked already: it answers as well as others, turned nothing down
+    /// lately, and has at least as many turns free as taken.
+    #[must_use]
+    pub fn has_room(&self, node: NodeId) -> bool {
+        let now = Instant::now();
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let best = best(&nodes, now);
+        nodes.get(&node).is_none_or(|node| {
+            let free = node.permits.available_permits();
+            node.with(|breaker| breaker.is_well(now, best))
+                && free > 0
+                && free * 2 >= self.concurrency
+        })
+    }
+
+    /// Others answered in a node's place, when it had taken this long.
+    pub fn overtaken(&self, node: NodeId, took: Duration) {
+        let now = Instant::now();
+        self.node(node).with(|breaker| breaker.overtaken(now, took));
     }
 
     /// How long each node lately took to answer, on average; nodes that were not asked lately are left out.
@@ -91,14 +128,13 @@ impl Upstream {
 
     /// Waits for its turn on the node, runs `request`, and learns from how it went. `request` is made
     /// once its turn has come; it must end by itself at `deadline`. `None` when no turn came by then,
-    /// which says nothing about the node. `is_failure` tells a result that speaks against the node
-    /// from one that does not.
+    /// which says nothing about the node. `judge` tells what a result says of the node.
     pub async fn run<T, F>(
         &self,
         (id, client): (NodeId, &NodeClient),
         deadline: tokio::time::Instant,
         request: impl FnOnce() -> F,
-        is_failure: impl Fn(&Result<T, MeiliError>) -> bool,
+        judge: impl Fn(&Result<T, MeiliError>) -> Verdict,
     ) -> Option<Result<T, MeiliError>>
     where
         F: Future<Output = Result<T, MeiliError>>,
@@ -111,13 +147,15 @@ impl Upstream {
         let begun = Instant::now();
         let result = request().await;
         let now = Instant::now();
-        if is_failure(&result) {
-            if node.with(Breaker::failed) {
-                tracing::warn!(node = %id, url = client.base_url(), "node does not answer: reads avoid it");
-                probe_until_up(id, &node, client.with_timeout(PROBE_TIMEOUT));
+        match judge(&result) {
+            Verdict::Answers => node.with(|breaker| breaker.answered(now, now - begun)),
+            Verdict::TurnsDown => node.with(|breaker| breaker.turned_down(now)),
+            Verdict::Fails => {
+                if node.with(Breaker::failed) {
+                    tracing::warn!(node = %id, url = client.base_url(), "node does not answer: reads avoid it");
+                    probe_until_up(id, &node, client.with_timeout(PROBE_TIMEOUT));
+                }
             }
-        } else {
-            node.with(|breaker| breaker.answered(now, now - begun));
         }
         Some(result)
     }
@@ -138,6 +176,12 @@ impl Upstream {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.retain(|id, _| keep(*id));
     }
+}
+
+/// The average time of the fastest node.
+fn best(nodes: &BTreeMap<NodeId, Arc<Node>>, now: Instant) -> Option<Duration> {
+    let latencies = nodes.values();
+    latencies.filter_map(|n| n.with(|b| b.latency(now))).min()
 }
 
 /// Asks a node that is down until it answers, or until nobody remembers it.
@@ -165,6 +209,13 @@ mod tests {
         NodeClient::new(http, url, None).expect("loopback URL")
     }
 
+    fn judge<T>(result: &Result<T, MeiliError>) -> Verdict {
+        match result {
+            Ok(_) => Verdict::Answers,
+            Err(_) => Verdict::Fails,
+        }
+    }
+
     fn soon() -> tokio::time::Instant {
         tokio::time::Instant::now() + Duration::from_secs(10)
     }
@@ -180,9 +231,7 @@ mod tests {
         let node = client(&format!("http://{address}"));
         for _ in 0..3 {
             let ask = || node.health();
-            let result = upstream
-                .run((NodeId(1), &node), soon(), ask, Result::is_err)
-                .await;
+            let result = upstream.run((NodeId(1), &node), soon(), ask, judge).await;
             assert!(result.is_some_and(|result| result.is_err()));
         }
         assert_eq!(upstream.standing(NodeId(1)), Standing::Down);
@@ -221,12 +270,14 @@ mod tests {
             Ok(())
         };
         let one = (NodeId(1), &node);
-        let first = upstream.run(one, soon(), || wait, Result::is_err);
-        let second = upstream.run(one, soon(), || async { Ok(()) }, Result::is_err);
+        let first = upstream.run(one, soon(), || wait, judge);
+        let second = upstream.run(one, soon(), || async { Ok(()) }, judge);
         tokio::pin!(first, second);
         assert!(futures::poll!(&mut first).is_pending());
         assert!(futures::poll!(&mut second).is_pending(), "one turn only");
         assert_eq!(upstream.in_flight(), 1);
+        assert!(!upstream.has_room(NodeId(1)), "others wait already");
+        assert!(upstream.has_room(NodeId(2)), "nothing is known of it");
         release.send(()).expect("the first waits");
         first.await.expect("its turn").expect("done");
         second.await.expect("its turn now").expect("done");

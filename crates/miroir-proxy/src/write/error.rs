@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use miroir_core::api_error::ApiError;
+use miroir_core::id::TaskUid;
 use serde_json::json;
 
 /// Whether a write that was not acknowledged may have been applied all the same.
@@ -32,6 +33,15 @@ pub enum WriteError {
     /// forwarded it. Nothing was applied.
     #[error("this proxy does not order the writes of the index")]
     Moved,
+    /// It was registered before, under the client's key. [`Writes::submit`](super::Writes::submit) answers with that
+    /// task, so nobody outside sees this.
+    #[error("the write was registered before, as task {task}")]
+    Repeated {
+        /// Its task.
+        task: TaskUid,
+        /// When it was registered, in milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
     /// An error answer of the index's writer or of a node, to be passed on.
     #[error("HTTP {status}")]
     Answer {
@@ -68,6 +78,7 @@ impl WriteError {
         match self {
             Self::Refused(error) => error.retryable(),
             Self::Unavailable { .. } | Self::Moved => true,
+            Self::Repeated { .. } => false,
             Self::Answer { status, .. } => *status >= 500 || *status == 429,
         }
     }
@@ -76,7 +87,7 @@ impl WriteError {
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Moved => false,
+            Self::Refused(_) | Self::Moved | Self::Repeated { .. } => false,
             Self::Unavailable { fate, .. } => *fate == Fate::Unknown,
             Self::Answer { status, .. } => *status >= 500,
         }
@@ -89,6 +100,7 @@ impl WriteError {
             Self::Refused(error) => error.status(),
             Self::Unavailable { .. } => 503,
             Self::Moved => 421,
+            Self::Repeated { .. } => 409,
             Self::Answer { status, .. } => *status,
         }
     }
@@ -99,7 +111,7 @@ impl WriteError {
         match self {
             Self::Unavailable { .. } => Some(Self::RETRY_AFTER_S),
             Self::Answer { retry_after_s, .. } => *retry_after_s,
-            Self::Refused(_) | Self::Moved => None,
+            Self::Refused(_) | Self::Moved | Self::Repeated { .. } => None,
         }
     }
 
@@ -114,6 +126,7 @@ impl WriteError {
             Self::Answer { body, .. } => return body.clone(),
             Self::Refused(error) => json!(error),
             Self::Moved => system("writer_moved", self.to_string()),
+            Self::Repeated { .. } => system("write_repeated", self.to_string()),
             Self::Unavailable {
                 reason,
                 fate: Fate::NotApplied,

@@ -19,6 +19,8 @@ pub const FORWARDED_HEADER: &str = "miroir-forwarded";
 pub const TOKEN_HEADER: &str = "miroir-token";
 /// Tells a repeated request from a new one: a UUID.
 pub const REQUEST_ID_HEADER: &str = "miroir-request-id";
+/// Passes the digests of a client's `Idempotency-Key` and of its request on.
+pub const IDEMPOTENCY_HEADER: &str = "miroir-idempotency";
 /// On an answer 421: the proxy does not order the index's writes.
 pub const MOVED_HEADER: &str = "miroir-moved";
 
@@ -55,7 +57,7 @@ impl Forwarder {
     /// Sends the request to the writer at `url`, which was found in the table of `epoch`.
     pub(super) async fn send(&self, url: &str, epoch: Epoch, request: &WriteRequest) -> Forwarded {
         let raw = &request.raw;
-        let sending = self
+        let mut sending = self
             .http
             .request(raw.method.clone(), format!("{url}{}", raw.path_and_query))
             .headers(raw.headers.clone())
@@ -63,9 +65,12 @@ impl Forwarder {
             .header(TOKEN_HEADER, self.token.expose())
             .header(REQUEST_ID_HEADER, request.request_id.to_string())
             .timeout(self.timeout)
-            .body(raw.body.clone())
-            .send();
-        let answer = match sending.await {
+            .body(raw.body.clone());
+        if let Some(write) = &request.idempotency {
+            let text = format!("{}-{}", write.key, write.request);
+            sending = sending.header(IDEMPOTENCY_HEADER, text);
+        }
+        let answer = match sending.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_connect() || error.is_builder() => return Forwarded::NotTaken,
             Err(error) => return Forwarded::Lost(crate::catalog::chain(&error.without_url())),

@@ -23,10 +23,12 @@ mod provision;
 mod queue;
 mod registrar;
 mod registry;
+mod repeat;
 mod request;
 mod route;
 mod sequencer;
 mod stats;
+mod swap;
 mod tasks;
 mod unrouted;
 
@@ -44,9 +46,13 @@ use answers::Answers;
 use created::Created;
 pub use error::{Fate, WriteError};
 use forward::Forwarder;
-pub use forward::{FORWARDED_HEADER, MOVED_HEADER, REQUEST_ID_HEADER, TOKEN_HEADER};
+pub use forward::{
+    FORWARDED_HEADER, IDEMPOTENCY_HEADER, MOVED_HEADER, REQUEST_ID_HEADER, TOKEN_HEADER,
+};
 use hold::Budget;
 use registry::Registry;
+use repeat::Flights;
+pub use repeat::key_reused;
 pub use request::{Accepted, AddDocuments, Mode, Operation, RawRequest, WriteRequest};
 use stats::Histogram;
 pub use stats::HoldStats;
@@ -103,6 +109,7 @@ struct Shared {
     registry: Registry,
     registrar: mpsc::UnboundedSender<registrar::Item>,
     answers: Answers,
+    flights: Flights,
     created: Created,
     budget: Budget,
     active: ActiveCount,
@@ -143,6 +150,7 @@ impl Writes {
             registry: Registry::default(),
             registrar,
             answers: Answers::default(),
+            flights: Flights::default(),
             created: Created::new(),
             budget: Budget::new(config.hold_bytes),
             active: ActiveCount::new(),
@@ -176,11 +184,11 @@ impl Writes {
             self.shared
                 .answers
                 .once(id, || {
-                    Box::pin(async move { shared.carry_out(request).await })
+                    Box::pin(async move { shared.carry_out_once(request).await })
                 })
                 .await
         } else {
-            Box::pin(shared.carry_out(request)).await
+            Box::pin(shared.carry_out_once(request)).await
         };
         if answer.is_ok() {
             self.shared.answered.record(arrived.elapsed());

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use miroir_core::cluster::{NewTask, TaskPart};
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::active::Active;
+use super::finish::now_ms;
 use super::group::NodeRequest;
 use super::outcome::{Refusal, Settled};
 use super::prepare::Work;
+use super::repeat::Flight;
 use super::{Accepted, WriteError};
 use crate::control::WriteGuard;
 
 /// A write handed to its sequencer.
 pub(super) struct Submission {
+    /// The uid by which the client named the index.
+    pub(super) uid: IndexUid,
     pub(super) work: Work,
     pub(super) task: NewTask,
     pub(super) arrived: Instant,
@@ -24,6 +28,8 @@ pub(super) struct Submission {
     /// Its share of the byte budget.
     pub(super) room: Option<OwnedSemaphorePermit>,
     pub(super) active: Active,
+    /// Of a write with a client's key.
+    pub(super) flight: Option<Flight>,
 }
 
 /// What an operation's answers amount to, once all have come.
@@ -54,6 +60,8 @@ struct Chunk {
 
 /// An operation under way.
 pub(super) struct Op {
+    /// The uid by which the client named the index.
+    pub(super) uid: IndexUid,
     pub(super) work: Work,
     pub(super) task: NewTask,
     pub(super) arrived: Instant,
@@ -71,11 +79,13 @@ pub(super) struct Op {
     why: Option<String>,
     _room: Option<OwnedSemaphorePermit>,
     _active: Active,
+    _flight: Option<Flight>,
 }
 
 impl Op {
     pub(super) fn new(submission: Submission, round: u64) -> Self {
         Self {
+            uid: submission.uid,
             work: submission.work,
             task: submission.task,
             arrived: submission.arrived,
@@ -91,6 +101,18 @@ impl Op {
             why: None,
             _room: submission.room,
             _active: submission.active,
+            _flight: submission.flight,
+        }
+    }
+
+    /// What the client is told once it is registered. The task is of that index even if it is called otherwise since.
+    pub(super) fn accepted(&self, task_uid: TaskUid) -> Accepted {
+        Accepted {
+            task_uid,
+            index_uid: self.uid.clone(),
+            kind: self.task.kind,
+            enqueued_at_ms: now_ms(),
+            custom_metadata: self.task.custom_metadata.clone(),
         }
     }
 
@@ -276,12 +298,14 @@ mod tests {
         let active = Active::default();
         let arrived = Instant::now();
         let submission = Submission {
+            uid: IndexUid::parse("books").expect("valid"),
             work: Work::Filter(None),
             task,
             arrived,
             answer,
             room: None,
             active,
+            flight: None,
         };
         (Op::new(submission, 0), receiver)
     }

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
-use miroir_core::cluster::TaskKind;
+use miroir_core::cluster::{Idempotency, TaskKind};
 use miroir_core::document::ContentType;
 use miroir_core::id::{IndexUid, TaskUid};
 use serde_json::Value;
@@ -128,6 +128,26 @@ pub struct WriteRequest {
     pub raw: RawRequest,
     /// Tells a repeated request from a new one; a forwarded request brings its own.
     pub request_id: Uuid,
+    /// The client's own key, by which it may repeat the request.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl WriteRequest {
+    /// The answer to it, when its task was registered before.
+    pub(super) fn accepted_before(&self, task: TaskUid, at_ms: u64) -> Accepted {
+        let custom_metadata = if let Operation::AddDocuments(add) = &self.operation {
+            add.custom_metadata.as_ref()
+        } else {
+            self.custom_metadata.as_ref()
+        };
+        Accepted {
+            task_uid: task,
+            index_uid: self.index.clone(),
+            kind: self.operation.kind(),
+            enqueued_at_ms: at_ms,
+            custom_metadata: custom_metadata.cloned(),
+        }
+    }
 }
 
 /// A write that was registered: what Meilisearch's summarised task (HTTP 202) is made of.

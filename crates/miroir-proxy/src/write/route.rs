@@ -47,22 +47,31 @@ enum Try {
 }
 
 impl Shared {
-    /// Carries `request` out, wherever it belongs.
-    pub(super) async fn carry_out(
+    /// Carries `request` out, unless it was before.
+    pub(super) async fn carry_out_once(
         self: Arc<Self>,
         request: WriteRequest,
     ) -> Result<Accepted, WriteError> {
+        let answer = self.carry_out(&request).await;
+        match answer {
+            Err(WriteError::Repeated { task, at_ms }) => Ok(request.accepted_before(task, at_ms)),
+            answer => answer,
+        }
+    }
+
+    /// Carries `request` out, wherever it belongs.
+    async fn carry_out(self: &Arc<Self>, request: &WriteRequest) -> Result<Accepted, WriteError> {
         let active = self.active.begin();
         let deadline = Instant::now() + self.config.hold;
         match &request.operation {
             Operation::CreateIndex { primary_key } => {
                 return self
-                    .create_by_name(&request.index, primary_key.as_deref(), deadline)
+                    .create_by_name(request, primary_key.as_deref(), deadline)
                     .await;
             }
             Operation::UpdateIndex { primary_key } => {
                 return self
-                    .update_by_name(&request.index, primary_key.as_deref(), deadline)
+                    .update_by_name(request, primary_key.as_deref(), deadline)
                     .await;
             }
             Operation::AddDocuments(_)
@@ -83,22 +92,17 @@ impl Shared {
         let mut grace = Some(deadline.min(Instant::now() + TABLE_GRACE));
         loop {
             let table = self.control.table();
-            let tried = match place(&table, &request, self.control.proxy_id()) {
+            let tried = match place(&table, request, self.control.proxy_id()) {
                 Place::Here(route, proxy) => {
-                    self.here(
-                        &request,
-                        (&route, proxy),
-                        (&mut room, &mut active),
-                        deadline,
-                    )
-                    .await
+                    self.here(request, (&route, proxy), (&mut room, &mut active), deadline)
+                        .await
                 }
                 Place::Elsewhere(_) | Place::Nowhere | Place::Unknown if request.forwarded => {
                     match grace.take() {
                         Some(grace) => {
                             let mine = |table: &RoutingTable| {
                                 matches!(
-                                    place(table, &request, self.control.proxy_id()),
+                                    place(table, request, self.control.proxy_id()),
                                     Place::Here(..)
                                 )
                             };
@@ -108,10 +112,8 @@ impl Shared {
                         None => Try::Done(Err(WriteError::Moved)),
                     }
                 }
-                Place::Elsewhere(url) => {
-                    self.elsewhere(&request, &url, table.epoch, deadline).await
-                }
-                Place::Unknown => match self.on_unknown_index(&request, deadline).await {
+                Place::Elsewhere(url) => self.elsewhere(request, &url, table.epoch, deadline).await,
+                Place::Unknown => match self.on_unknown_index(request, deadline).await {
                     Unrouted::Done(answer) => Try::Done(answer),
                     Unrouted::Again => continue,
                 },
@@ -152,6 +154,13 @@ impl Shared {
         (room, active): (&mut Option<OwnedSemaphorePermit>, &mut Option<Active>),
         deadline: Instant,
     ) -> Try {
+        let flight = match request.idempotency {
+            None => None,
+            Some(write) => match self.begin_once(write, deadline).await {
+                Ok(flight) => Some(flight),
+                Err(error) => return Try::Done(Err(error)),
+            },
+        };
         let mut prepared = match self.prepare(&request.operation, route, deadline).await {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return Try::Again,
@@ -163,14 +172,17 @@ impl Shared {
                 .custom_metadata
                 .clone_from(&request.custom_metadata);
         }
+        prepared.task.idempotency = request.idempotency;
         let (answer, answered) = oneshot::channel();
         let submission = Submission {
+            uid: request.index.clone(),
             work: prepared.work,
             task: prepared.task,
             arrived: Instant::now(),
             answer,
             room: room.take(),
             active: active.take().unwrap_or_default(),
+            flight,
         };
         if let Err(back) = self
             .registry
@@ -203,7 +215,7 @@ impl Shared {
         let Some(key) = prepared.new_key.take() else {
             return Ok(Some(prepared));
         };
-        let whose = (&route.uid, route.incarnation);
+        let whose = (&route.name, route.incarnation);
         let catalog = self.catalog_until(deadline);
         let error = match catalog
             .set_primary_key(Uuid::now_v7(), whose, &key, None)
@@ -224,7 +236,9 @@ impl Shared {
             WriteError::Moved => Ok(None),
             // The key may be committed by now, which does no harm: nothing was sent.
             WriteError::Unavailable { reason, .. } => Err(WriteError::held(reason)),
-            other @ (WriteError::Refused(_) | WriteError::Answer { .. }) => Err(other),
+            other @ (WriteError::Refused(_)
+            | WriteError::Answer { .. }
+            | WriteError::Repeated { .. }) => Err(other),
         }
     }
 

@@ -59,6 +59,7 @@ pub(super) enum Message {
 /// The task of one index.
 pub(super) struct Sequencer {
     pub(super) shared: Arc<Shared>,
+    /// Its name on nodes. What clients call it may change while this lives.
     pub(super) index: IndexUid,
     pub(super) incarnation: Incarnation,
     pub(super) proxy: ProxyId,
@@ -85,12 +86,12 @@ pub(super) fn spawn(
 ) -> mpsc::UnboundedSender<Message> {
     let (mailbox, inbox) = mpsc::unbounded_channel();
     let (told, reports) = mpsc::unbounded_channel();
-    let whose = (route.uid.clone(), route.incarnation, proxy);
+    let whose = (route.name.clone(), route.incarnation, proxy);
     tokio::spawn(provision::report(shared.catalog.clone(), whose, reports));
     let stop = CancellationToken::new();
     let sequencer = Sequencer {
         shared,
-        index: route.uid.clone(),
+        index: route.name.clone(),
         incarnation: route.incarnation,
         proxy,
         queue: Queue::new(route.shard_count()),
@@ -212,7 +213,7 @@ impl Sequencer {
 
     /// The index's route, if this proxy is to write it by `table`.
     pub(super) fn own_route(&self, table: &RoutingTable) -> Option<Arc<IndexRoute>> {
-        let route = table.indexes.get(&self.index)?;
+        let route = table.named(&self.index)?;
         (route.incarnation == self.incarnation && route.writer == Some(self.proxy))
             .then(|| Arc::clone(route))
     }
@@ -344,7 +345,7 @@ impl Sequencer {
                 let Some((guard, shards)) = op.answered(node, &request, settled) else {
                     return;
                 };
-                if let Some(sent) = guard.table.indexes.get(&self.index) {
+                if let Some(sent) = guard.table.named(&self.index) {
                     dirty::report(&self.shared.control, &op.work, &shards, sent);
                 }
                 drop(guard);
@@ -413,11 +414,11 @@ impl Sequencer {
                     .find(|shard| of_work(*shard) && closed(*shard))
                 {
                     Some(shard) if fenced(shard) => {
-                        format!("shard {shard} of `{}` is being moved", self.index)
+                        format!("shard {shard} of `{}` is being moved", route.uid)
                     }
                     Some(shard) => format!(
                         "shard {shard} of `{}` has too few copies in sync",
-                        self.index
+                        route.uid
                     ),
                     None => "earlier writes took too long".to_owned(),
                 }

@@ -12,6 +12,7 @@ fn task(kind: TaskKind, details: Value) -> NewTask {
         details,
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 

@@ -15,7 +15,6 @@ use super::{Accepted, Shared, WriteError, WriteRequest, prepare, tasks};
 const TABLE_GRACE: Duration = Duration::from_millis(200);
 /// How long a client that created an index waits for this proxy's table, so that it can read it back.
 const OWN_TABLE: Duration = Duration::from_secs(1);
-const DEPARTING_PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of an operation on an index that the table does not have.
 pub(super) enum Unrouted {
@@ -39,6 +38,12 @@ impl Shared {
             {
                 if let Err(error) = prepare::check_apart(operation).await {
                     return Unrouted::Done(Err(error.into()));
+                }
+                // A repeated write must not bring back an index that was deleted since.
+                if let Some(write) = request.idempotency
+                    && let Err(error) = self.check_new(write, deadline).await
+                {
+                    return Unrouted::Done(Err(error));
                 }
                 match self.create(uid, None, None, deadline).await {
                     Ok(_) => Unrouted::Again,
@@ -69,6 +74,7 @@ impl Shared {
                 }
                 let mut failed = tasks::failed(task_of(operation), &tasks::index_not_found(uid));
                 failed.custom_metadata.clone_from(&request.custom_metadata);
+                failed.idempotency = request.idempotency;
                 Unrouted::Done(self.register(uid, &failed).await)
             }
         }
@@ -89,11 +95,15 @@ impl Shared {
     /// Creates an index for a client that asked for it by name.
     pub(super) async fn create_by_name(
         &self,
-        uid: &IndexUid,
+        request: &WriteRequest,
         primary_key: Option<&str>,
         deadline: Instant,
     ) -> Result<Accepted, WriteError> {
-        let task = tasks::creation(primary_key);
+        let uid = &request.index;
+        let task = NewTask {
+            idempotency: request.idempotency,
+            ..tasks::creation(primary_key)
+        };
         match self.create(uid, primary_key, Some(&task), deadline).await {
             Ok(Some(uid_of_task)) => Ok(accepted(uid, uid_of_task, &task)),
             Ok(None) => Err(WriteError::unknown(
@@ -123,44 +133,38 @@ impl Shared {
             writer: self.control.proxy_id(),
             task: task.cloned(),
         };
-        loop {
-            let error = match self
-                .catalog_until(deadline)
-                .create_index(Uuid::now_v7(), &index)
-                .await
-            {
-                Ok(created) => {
-                    if let Some(proxy) = index.writer {
-                        let tenure = (uid.clone(), created.incarnation, proxy);
-                        self.created.note(tenure);
-                    }
-                    let by = deadline.min(Instant::now() + OWN_TABLE);
-                    self.control.wait_epoch(created.epoch, by).await;
-                    return Ok(created.task);
+        let creating = self
+            .catalog_until(deadline)
+            .create_index(Uuid::now_v7(), &index)
+            .await;
+        match creating {
+            Ok(created) => {
+                if let Some(proxy) = index.writer {
+                    self.created.note((created.incarnation, proxy));
                 }
-                Err(error) => error,
-            };
-            match error.rejection() {
-                Some(Rejection::IndexExists(_)) => return Err(None),
-                // Nodes are deleting the index of that name that was there before.
-                Some(Rejection::IndexDeparting(_))
-                    if Instant::now() + DEPARTING_PAUSE < deadline =>
-                {
-                    tokio::time::sleep(DEPARTING_PAUSE).await;
-                }
-                _ => return Err(Some(uncommitted(&error))),
+                let by = deadline.min(Instant::now() + OWN_TABLE);
+                self.control.wait_epoch(created.epoch, by).await;
+                Ok(created.task)
             }
+            Err(error) => match error.rejection() {
+                Some(Rejection::IndexExists(_)) => Err(None),
+                _ => Err(Some(uncommitted(&error))),
+            },
         }
     }
 
     /// Sets an index's primary key for a client that asked for it by name.
     pub(super) async fn update_by_name(
         &self,
-        uid: &IndexUid,
+        request: &WriteRequest,
         primary_key: Option<&str>,
         deadline: Instant,
     ) -> Result<Accepted, WriteError> {
-        let task = tasks::update(primary_key);
+        let uid = &request.index;
+        let task = NewTask {
+            idempotency: request.idempotency,
+            ..tasks::update(primary_key)
+        };
         let route = self.control.table().indexes.get(uid).cloned();
         let (Some(route), Some(key)) = (&route, primary_key) else {
             let task = match route {
@@ -169,7 +173,7 @@ impl Shared {
             };
             return self.register(uid, &task).await;
         };
-        let whose = (uid, route.incarnation);
+        let whose = (&route.name, route.incarnation);
         let setting = self
             .catalog_until(deadline)
             .set_primary_key(Uuid::now_v7(), whose, key, Some(&task))

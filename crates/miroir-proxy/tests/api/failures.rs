@@ -20,7 +20,7 @@ async fn finds(title: &'static str) -> FakeNode {
 
 /// Answers a search with one hit for every shard that the filter names, so that a shard asked twice
 /// or not at all shows.
-fn one_hit_a_shard(seen: &Seen, held: &[&str]) -> Answer {
+pub fn one_hit_a_shard(seen: &Seen, held: &[&str]) -> Answer {
     let filter = seen.body["filter"].to_string();
     let asked: Vec<&str> = match seen.body.get("filter") {
         None => held.to_vec(),

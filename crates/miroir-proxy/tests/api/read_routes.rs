@@ -473,6 +473,10 @@ async fn metrics_and_templates_are_for_those_who_may() {
     for line in [
         "meilisearch_db_size_bytes 7",
         "meilisearch_index_docs_count{index=\"movies\"} 3",
+        "# TYPE miroir_proxy_partial_answers_total counter\nmiroir_proxy_partial_answers_total 0\n",
+        "miroir_proxy_hedges_sent_total 0\n",
+        "miroir_proxy_hedges_won_total 0\n",
+        "miroir_proxy_hedges_out_of_budget_total 0\n",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }

@@ -82,6 +82,62 @@ async fn documents_are_counted_once_whatever_nodes_hold() {
     assert_eq!(body["indexes"], json!({INDEX: expected}));
 }
 
+/// The shards' values of the hidden field, and how many documents each has, all of which have a field that no other has.
+const SHARDS: [(&str, &str, u64); 3] = [("†††", "a", 5), ("††‡", "b", 7), ("††⁂", "c", 9)];
+
+/// A node that holds some of these shards.
+fn holds_shards(held: &'static [usize]) -> impl Fn(&Seen) -> Answer + Send + Sync {
+    move |seen| {
+        let filter = seen.body.get("filter").map(Value::to_string);
+        let asked = |code: &str| filter.as_ref().is_none_or(|filter| filter.contains(code));
+        let shards = || held.iter().map(|shard| SHARDS[*shard]);
+        let total: u64 = shards().filter(|s| asked(s.0)).map(|s| s.2).sum();
+        let fields = shards().map(|(_, field, count)| (field.to_owned(), json!(count)));
+        let mut fields: serde_json::Map<String, Value> = fields.collect();
+        fields.insert("_miroir_shard".to_owned(), json!(total));
+        let body = match seen.path.ends_with("/stats") {
+            true => json!({
+                "numberOfDocuments": total, "rawDocumentDbSize": total * 10, "isIndexing": false,
+                "fieldDistribution": fields,
+            }),
+            false => json!({"results": [], "offset": 0, "limit": 0, "total": total}),
+        };
+        Answer::Json(200, body)
+    }
+}
+
+#[tokio::test]
+async fn fields_are_counted_exactly_with_several_copies_of_every_shard() {
+    let nodes = [
+        FakeNode::start(holds_shards(&[0, 2])).await,
+        FakeNode::start(holds_shards(&[0, 1])).await,
+        FakeNode::start(holds_shards(&[1, 2])).await,
+    ];
+    let table = |state| {
+        let layout = Layout::new(&nodes.each_ref().map(|node| node.address));
+        let first = vec![(1, state), (2, InSync)];
+        layout.shard_in(first).shard(&[2, 3]).shard(&[3, 1]).build()
+    };
+    let path = format!("/indexes/{INDEX}/stats");
+    let even = Proxy::start(table(InSync)).await;
+    let (status, body) = even.get(&path).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["numberOfDocuments"], 21);
+    assert_eq!(body["fieldDistribution"], json!({"a": 5, "b": 7, "c": 9}));
+    assert_eq!(body["rawDocumentDbSize"], 210);
+    for node in &nodes {
+        assert_eq!(node.seen("/stats").len(), 1, "each is asked once");
+    }
+    // Where copies differ, or one cannot be asked, figures are estimates. Documents are counted still.
+    let uneven = Proxy::start(table(Stale)).await;
+    let (status, body) = uneven.get(&path).await;
+    assert_eq!((status, &body["numberOfDocuments"]), (200, &json!(21)));
+    assert_ne!(body["fieldDistribution"], json!({"a": 5, "b": 7, "c": 9}));
+    nodes[1].set(|_| error(500, "internal", "no"));
+    let (status, body) = even.get(&path).await;
+    assert_eq!((status, &body["numberOfDocuments"]), (200, &json!(21)));
+}
+
 #[tokio::test]
 async fn settings_come_from_a_node_without_what_is_hidden() {
     let a = FakeNode::start(|_| error(500, "internal", "no")).await;

@@ -1,12 +1,12 @@
 //! The scripted coordinator's catalog: requests become commands to the real cluster state.
 
-use miroir_core::cluster::{AppliedSettings, Command, NewIndex, Outcome, Task};
+use miroir_core::cluster::{AppliedSettings, Command, IndexSwap, NewIndex, Outcome, Task};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_proto::v1;
 use miroir_proto::v1::catalog_server::Catalog;
 use tonic::{Request, Response, Status};
 
-use super::coordinator::Service;
+use super::coordinator::{Service, now_ms, refusal};
 
 fn whose(index: Option<v1::IndexRef>) -> Result<(IndexUid, Incarnation), Status> {
     let index = index.ok_or_else(|| Status::invalid_argument("no index"))?;
@@ -154,6 +154,7 @@ impl Catalog for Service {
                 uid,
                 incarnation,
                 proxy,
+                called: request.called.and_then(|uid| IndexUid::parse(&uid).ok()),
                 task,
             },
         )?;
@@ -164,6 +165,24 @@ impl Catalog for Service {
             .await
             .map_err(|e| Status::internal(e.to_string()))?;
         task_reply(deleted)
+    }
+
+    async fn swap_indexes(
+        &self,
+        request: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let uid = |uid: &str| IndexUid::parse(uid).map_err(|e| Status::internal(e.to_string()));
+        let swap = |swap: v1::IndexSwap| {
+            Ok(IndexSwap {
+                indexes: (uid(&swap.first)?, uid(&swap.second)?),
+                rename: swap.rename,
+            })
+        };
+        let swaps = request.swaps.into_iter().map(swap);
+        let swaps = swaps.collect::<Result<_, Status>>()?;
+        let command = Command::SwapIndexes { swaps };
+        task_reply(self.inner.command(&request.request_id, &command)?)
     }
 
     async fn register_writes(
@@ -239,6 +258,20 @@ impl Catalog for Service {
         _: Request<v1::RegisterTaskRequest>,
     ) -> Result<Response<v1::TaskReply>, Status> {
         Err(Status::unimplemented("not used"))
+    }
+
+    async fn check_key(
+        &self,
+        request: Request<v1::CheckKeyRequest>,
+    ) -> Result<Response<v1::CheckKeyReply>, Status> {
+        self.inner.check_leads()?;
+        let write = request.into_inner().idempotency.expect("a key");
+        let world = self.inner.world.lock().expect("no panic while locked");
+        let checked = world
+            .cluster
+            .check_repeated(write.try_into().expect("digests"), now_ms());
+        checked.map_err(|rejection| refusal(&rejection))?;
+        Ok(Response::new(v1::CheckKeyReply {}))
     }
 
     async fn get_task(&self, _: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {

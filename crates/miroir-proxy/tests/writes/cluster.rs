@@ -7,7 +7,9 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use miroir_core::cluster::{Command, NodeSpec, Outcome, PlannedMove, Policy, Task};
+use miroir_core::cluster::{
+    Command, Digest, Idempotency, NodeSpec, Outcome, PlannedMove, Policy, Task,
+};
 use miroir_core::document::ContentType;
 use miroir_core::hidden_field::shard_of;
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, ShardId, TaskUid};
@@ -16,8 +18,8 @@ use miroir_meili::Secret;
 use miroir_proxy::catalog::Catalog;
 use miroir_proxy::control::{self, Control, ControlConfig};
 use miroir_proxy::write::{
-    Accepted, AddDocuments, FORWARDED_HEADER, MOVED_HEADER, Mode, Operation, REQUEST_ID_HEADER,
-    RawRequest, TOKEN_HEADER, WriteError, WriteRequest, Writes, WritesConfig,
+    Accepted, AddDocuments, FORWARDED_HEADER, IDEMPOTENCY_HEADER, MOVED_HEADER, Mode, Operation,
+    REQUEST_ID_HEADER, RawRequest, TOKEN_HEADER, WriteError, WriteRequest, Writes, WritesConfig,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -145,6 +147,7 @@ pub fn request(operation: Operation) -> WriteRequest {
         forwarded: false,
         raw,
         request_id: Uuid::new_v4(),
+        idempotency: None,
     }
 }
 
@@ -176,6 +179,14 @@ async fn forwarded(
         .get(REQUEST_ID_HEADER)
         .and_then(|id| id.to_str().ok()?.parse().ok())
         .expect("an id");
+    let passed_on = headers.get(IDEMPOTENCY_HEADER).map(|text| {
+        let (key, request) = text.to_str().expect("text").split_once('-').expect("two");
+        let digest = |text| Digest::parse(text).expect("a digest");
+        Idempotency {
+            key: digest(key),
+            request: digest(request),
+        }
+    });
     let operation = match (method, uri.path()) {
         (Method::POST, "/indexes/x/documents") => add(serde_json::from_slice(&body).expect("JSON")),
         (Method::DELETE, "/indexes/x") => Operation::DeleteIndex,
@@ -185,6 +196,7 @@ async fn forwarded(
         custom_metadata: None,
         forwarded: true,
         request_id: id,
+        idempotency: passed_on,
         ..request(operation)
     };
     match writes.submit(request).await {

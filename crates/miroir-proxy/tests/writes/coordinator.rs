@@ -209,15 +209,9 @@ impl Inner {
 
     fn apply(&self, world: &mut World, command: &Command) -> Outcome {
         world.index += 1;
-        let ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970")
-            .as_millis();
         let before = world.cluster.epoch;
         let index = world.index;
-        let outcome = world
-            .cluster
-            .apply(index, u64::try_from(ms).expect("fits"), command);
+        let outcome = world.cluster.apply(index, now_ms(), command);
         if world.cluster.epoch != before
             && let Some(table) = RoutingTable::build(&world.cluster)
         {
@@ -268,6 +262,11 @@ impl Inner {
     }
 }
 
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.expect("after 1970").as_millis()).expect("fits")
+}
+
 fn check_token(request: Request<()>) -> Result<Request<()>, Status> {
     let token = request
         .metadata()
@@ -280,7 +279,7 @@ fn check_token(request: Request<()>) -> Result<Request<()>, Status> {
     }
 }
 
-fn refusal(rejection: &Rejection) -> Status {
+pub(super) fn refusal(rejection: &Rejection) -> Status {
     let mut status = Status::failed_precondition(rejection.to_string());
     let json = serde_json::to_vec(rejection).expect("JSON");
     status

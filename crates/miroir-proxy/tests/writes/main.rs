@@ -12,6 +12,7 @@ mod coordinator;
 mod failures;
 mod node;
 mod order;
+mod repeats;
 mod session;
 mod tasks;
 mod writers;

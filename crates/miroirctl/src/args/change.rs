@@ -179,7 +179,7 @@ pub enum PolicyCommand {
 #[command(group(ArgGroup::new("fields").multiple(true).required(true).args([
     "shards", "rf", "min_in_sync", "reverse_window_ms", "max_concurrent_migrations", "max_migrations_per_target",
     "max_migrations_per_source", "throttle_docs_per_s", "throttle_bytes_per_s", "finished_tasks_max",
-    "finished_migrations_max",
+    "finished_migrations_max", "idempotency_keys_max", "idempotency_ttl_ms",
 ])))]
 pub struct PolicyArgs {
     /// Shards of an index created without a number
@@ -215,6 +215,12 @@ pub struct PolicyArgs {
     /// Finished migrations that are kept
     #[arg(long, value_name = "N")]
     pub finished_migrations_max: Option<u32>,
+    /// Writes that are known again by their `Idempotency-Key`
+    #[arg(long, value_name = "N")]
+    pub idempotency_keys_max: Option<u32>,
+    /// For how long they are, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub idempotency_ttl_ms: Option<u64>,
     /// How it is sent.
     #[command(flatten)]
     pub sending: Sending,

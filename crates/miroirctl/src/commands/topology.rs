@@ -265,6 +265,8 @@ pub async fn set_policy(
             throttle_bytes_per_s: limit(args.throttle_bytes_per_s),
             finished_tasks_max: args.finished_tasks_max,
             finished_migrations_max: args.finished_migrations_max,
+            idempotency_keys_max: args.idempotency_keys_max,
+            idempotency_ttl_ms: args.idempotency_ttl_ms,
         }),
     };
     change::at_once(wish, &args.sending, coordinators, output).await

@@ -8,13 +8,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::proxy::{Failure, Proxy};
 use super::report::{Seen, millis};
 use super::scratch::Scratch;
 use super::tally::{Event, Figures, Kept, first_success};
 use super::until;
 use crate::args::LoadArgs;
 use crate::exit::Error;
+use crate::proxy::{Failure, Proxy};
 
 /// Pause between two requests of one kind, which are sent one after the other.
 const PAUSE: Duration = Duration::from_millis(25);

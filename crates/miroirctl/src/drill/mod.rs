@@ -10,7 +10,6 @@ mod load;
 mod loss;
 mod lost_node;
 mod moving;
-mod proxy;
 mod report;
 mod scratch;
 mod tally;

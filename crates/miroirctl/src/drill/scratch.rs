@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::proxy::{Failure, Proxy};
 use super::tally::document;
 use crate::args::LoadArgs;
 use crate::exit::Error;
+use crate::proxy::{Failure, Proxy};
 
 /// Documents of one request that fills the index, or reads it.
 const PAGE: u64 = 1_000;

@@ -21,6 +21,8 @@ pub struct PolicyShown {
     throttle_bytes_per_s: Option<u64>,
     finished_tasks_max: u32,
     finished_migrations_max: u32,
+    idempotency_keys_max: u32,
+    idempotency_ttl_ms: u64,
     hold: Option<Hold>,
 }
 
@@ -45,6 +47,8 @@ impl From<v1::Topology> for PolicyShown {
             throttle_bytes_per_s: policy.throttle_bytes_per_s,
             finished_tasks_max: policy.finished_tasks_max,
             finished_migrations_max: policy.finished_migrations_max,
+            idempotency_keys_max: policy.idempotency_keys_max,
+            idempotency_ttl_ms: policy.idempotency_ttl_ms,
             hold: topology.hold.map(|hold| Hold {
                 reason: hold.reason,
                 since_ms: hold.since_ms,
@@ -96,6 +100,11 @@ impl View for PolicyShown {
                 "finished migrations kept",
                 self.finished_migrations_max.to_string(),
             ),
+            (
+                "idempotency keys kept",
+                self.idempotency_keys_max.to_string(),
+            ),
+            ("  for", format::duration(self.idempotency_ttl_ms)),
             ("automatic moves held", table::opt(hold)),
         ])
     }

@@ -43,7 +43,7 @@ pub(super) fn unfinished(state: &ClusterState) -> Vec<Work> {
 }
 
 fn of(state: &ClusterState, task: &Task) -> Work {
-    let index = task.index.as_ref().and_then(|uid| state.indexes.get(uid));
+    let index = task.index.as_ref().and_then(|uid| state.index_called(uid));
     let own = task.parts.iter();
     let mut parts: Vec<Part> = own
         .map(|part| Part {
@@ -69,6 +69,7 @@ fn of(state: &ClusterState, task: &Task) -> Work {
             TaskKind::DocumentAdditionOrUpdate
             | TaskKind::DocumentDeletion
             | TaskKind::IndexUpdate
+            | TaskKind::IndexSwap
             | TaskKind::TaskCancelation,
             _,
         ) => true,
@@ -109,6 +110,7 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
         | TaskKind::DocumentAdditionOrUpdate
         | TaskKind::DocumentDeletion
         | TaskKind::IndexUpdate
+        | TaskKind::IndexSwap
         | TaskKind::IndexDeletion
         | TaskKind::IndexCompaction
         | TaskKind::TaskCancelation
@@ -166,6 +168,7 @@ mod tests {
             details: json!({}),
             custom_metadata: None,
             failure: None,
+            idempotency: None,
         }
     }
 
@@ -334,6 +337,7 @@ mod tests {
             uid: books(),
             incarnation,
             proxy: story.proxy,
+            called: None,
             task,
         });
         let deletion = TaskUid(2);

@@ -1,6 +1,8 @@
 //! The same dynamic search rules on a node as in the registry.
 
-use miroir_core::cluster::{Command, TaskKind, TaskStatus, TaskUpdate};
+use std::collections::BTreeMap;
+
+use miroir_core::cluster::{ClusterState, Command, Index, TaskKind, TaskStatus, TaskUpdate};
 use miroir_core::id::{NodeId, TaskUid};
 use miroir_core::registry::{DYNAMIC_SEARCH_RULES, Entry, Registry};
 use miroir_meili::{EnqueuedTask, MeiliError, NodeClient, NodeTaskUid, TaskStatus as NodeStatus};
@@ -21,6 +23,26 @@ const MEMBERS: [&str; 5] = [
 /// How long the node may take for what it was given.
 const LOOKS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// What uids mean on nodes where these call indexes otherwise: the name there, or nothing.
+pub(super) type Names = BTreeMap<String, Option<String>>;
+
+/// What nodes call indexes that clients call otherwise, by uid.
+pub(super) fn names(state: &ClusterState) -> Names {
+    let renamed = || {
+        let indexes = state.indexes.values();
+        indexes.filter(|index| *index.name() != index.uid)
+    };
+    let by_uid = |index: &Index| (index.uid.to_string(), Some(index.name().to_string()));
+    let mut names: Names = renamed().map(by_uid).collect();
+    // A name that no client's index has as its uid means nothing to clients.
+    for name in renamed().map(Index::name) {
+        if state.index_called(name).is_none() {
+            names.insert(name.to_string(), None);
+        }
+    }
+    names
+}
 
 /// The tasks about rules that have not ended, and the registry that has what all of them changed.
 pub(super) fn waiting<C: Cluster>(ctx: &Context<C>) -> (u64, Vec<TaskUid>) {
@@ -66,6 +88,7 @@ pub(super) async fn tend(
     node: NodeId,
     client: &NodeClient,
     registry: &Registry,
+    names: &Names,
 ) -> Result<(), MeiliError> {
     if !registry.feature(DYNAMIC_SEARCH_RULES) {
         return Ok(());
@@ -83,7 +106,8 @@ pub(super) async fn tend(
     }
     let mut before = "";
     for (uid, entry) in wanted {
-        let rule = whole(&entry.value);
+        let mut rule = whole(&entry.value);
+        rename(&mut rule, names);
         if held.get(uid).is_some_and(|held| same(held, &rule)) {
             continue;
         }
@@ -115,6 +139,26 @@ fn whole(rule: &Value) -> Map<String, Value> {
     members
         .map(|name| ((*name).to_owned(), member(name)))
         .collect()
+}
+
+/// Puts the nodes' names of indexes into the actions of a rule, and takes out what is about none of theirs.
+fn rename(rule: &mut Map<String, Value>, names: &Names) {
+    let Some(Value::Array(actions)) = rule.get_mut("actions") else {
+        return;
+    };
+    actions.retain_mut(|action| {
+        let Some(index) = action.pointer_mut("/selector/indexUid") else {
+            return true;
+        };
+        match index.as_str().and_then(|uid| names.get(uid)) {
+            Some(Some(name)) => {
+                *index = json!(name);
+                true
+            }
+            Some(None) => false,
+            None => true,
+        }
+    });
 }
 
 /// Whether a node's rule is this one.
@@ -172,6 +216,27 @@ mod tests {
             other[name] = value;
             assert!(!same(&other, &whole(&stored)), "{name}");
         }
+    }
+
+    #[test]
+    fn indexes_are_named_as_nodes_call_them() {
+        let names = Names::from([
+            ("books".to_owned(), Some("films".to_owned())),
+            ("films".to_owned(), None),
+        ]);
+        let action = |uid: Value| json!({ "selector": { "indexUid": uid, "id": "1" } });
+        let mut rule = whole(&json!({
+            "actions": [action(json!("books")), action(json!("films")), action(json!("other")), action(json!(null))],
+        }));
+        rename(&mut rule, &names);
+        assert_eq!(
+            rule["actions"],
+            json!([
+                action(json!("films")),
+                action(json!("other")),
+                action(json!(null))
+            ])
+        );
     }
 
     #[test]

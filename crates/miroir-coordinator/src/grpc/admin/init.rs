@@ -124,6 +124,8 @@ fn policy(request: &v1::InitClusterRequest) -> Result<Policy, Status> {
         throttle_bytes_per_s: defaults.throttle_bytes_per_s,
         finished_tasks_max: defaults.finished_tasks_max,
         finished_migrations_max: defaults.finished_migrations_max,
+        idempotency_keys_max: defaults.idempotency_keys_max,
+        idempotency_ttl_ms: defaults.idempotency_ttl_ms,
     };
     policy
         .validate()

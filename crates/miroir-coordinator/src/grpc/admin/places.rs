@@ -44,6 +44,8 @@ fn policy(policy: &Policy) -> v1::Policy {
         throttle_bytes_per_s: policy.throttle_bytes_per_s,
         finished_tasks_max: policy.finished_tasks_max,
         finished_migrations_max: policy.finished_migrations_max,
+        idempotency_keys_max: policy.idempotency_keys_max,
+        idempotency_ttl_ms: policy.idempotency_ttl_ms,
     }
 }
 
@@ -96,7 +98,7 @@ pub fn explain(
     shard: ShardId,
 ) -> Result<v1::ExplainShardReply, Status> {
     let index = known(state, uid)?;
-    let lines = planning::explain_shard(state, uid, shard).ok_or_else(|| {
+    let lines = planning::explain_shard(state, index.name(), shard).ok_or_else(|| {
         status::of_rejection(&Rejection::UnknownShard {
             uid: uid.clone(),
             shard,
@@ -108,8 +110,7 @@ pub fn explain(
 
 fn known<'a>(state: &'a ClusterState, uid: &IndexUid) -> Result<&'a Index, Status> {
     state
-        .indexes
-        .get(uid)
+        .index_called(uid)
         .ok_or_else(|| status::of_rejection(&Rejection::UnknownIndex(uid.clone())))
 }
 

@@ -1,7 +1,8 @@
 //! Requests to commands.
 
 use miroir_core::cluster::{
-    AppliedSettings, Command, NewIndex, NewTask, Rejection, TaskKind, TaskQuery, Write,
+    AppliedSettings, Command, Idempotency, IndexSwap, NewIndex, NewTask, Rejection, TaskKind,
+    TaskQuery, Write,
 };
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_core::registry::RulesChange;
@@ -111,12 +112,26 @@ pub(super) fn settings_enqueued(request: v1::SettingsEnqueuedRequest) -> Convert
 }
 
 pub(super) fn delete_index(request: v1::DeleteIndexRequest) -> Converted {
-    let (uid, incarnation) = index(request.index)?;
+    let (name, incarnation) = index(request.index)?;
     Ok(Command::DeleteIndex {
-        uid,
+        uid: name,
         incarnation,
         proxy: ProxyId(request.proxy),
+        called: request.called.as_deref().map(uid).transpose()?,
         task: task(request.task)?,
+    })
+}
+
+pub(super) fn swap_indexes(request: v1::SwapIndexesRequest) -> Converted {
+    let swap = |swap: v1::IndexSwap| {
+        Ok(IndexSwap {
+            indexes: (uid(&swap.first)?, uid(&swap.second)?),
+            rename: swap.rename,
+        })
+    };
+    let swaps = request.swaps.into_iter().map(swap);
+    Ok(Command::SwapIndexes {
+        swaps: swaps.collect::<Result<_, Status>>()?,
     })
 }
 
@@ -154,6 +169,7 @@ pub(super) fn broadcast(request: v1::RegisterTaskRequest) -> Converted {
         | TaskKind::SettingsUpdate
         | TaskKind::IndexCreation
         | TaskKind::IndexUpdate
+        | TaskKind::IndexSwap
         | TaskKind::IndexDeletion
         | TaskKind::TaskCancelation
         | TaskKind::TaskDeletion
@@ -164,6 +180,11 @@ pub(super) fn broadcast(request: v1::RegisterTaskRequest) -> Converted {
         return Err(missing("uid"));
     }
     Ok(Command::Broadcast { uid, task })
+}
+
+pub(super) fn idempotency(request: v1::CheckKeyRequest) -> Result<Idempotency, Status> {
+    let write = request.idempotency.ok_or_else(|| missing("idempotency"))?;
+    write.try_into().map_err(|error| status::of_convert(&error))
 }
 
 pub(super) fn cancel_tasks(request: v1::SelectTasksRequest) -> Converted {
@@ -215,6 +236,7 @@ mod tests {
             details: "{}".to_owned(),
             custom_metadata: None,
             failure: None,
+            idempotency: None,
         })
     }
 

@@ -117,6 +117,7 @@ mod tests {
                 details: json!({}),
                 custom_metadata: None,
                 failure: None,
+                idempotency: None,
             };
             let uid = Some(IndexUid::parse(uid).expect("a uid"));
             state.apply(at + 2, 1_000 + at, &Command::RegisterTask { uid, task });

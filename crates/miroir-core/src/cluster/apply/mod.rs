@@ -9,7 +9,9 @@ mod node;
 mod operation;
 mod proxy;
 mod registry;
+mod repeat;
 mod settings;
+mod swap;
 mod task;
 mod topology;
 mod wish;
@@ -47,6 +49,7 @@ impl ClusterState {
         if self.cluster_id.is_none() && !matches!(command, Command::Bootstrap { .. }) {
             return Err(Rejection::NotInitialised);
         }
+        self.refuse_repeated(at, command)?;
         match command {
             Command::Bootstrap { cluster_id, policy } => self.bootstrap(at, cluster_id, policy),
             Command::AddNode { node } => self.add_node(at, node),
@@ -128,8 +131,10 @@ impl ClusterState {
                 uid,
                 incarnation,
                 proxy,
+                called,
                 task,
-            } => self.delete_index(at, (uid, *incarnation, *proxy), task),
+            } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
+            Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
             Command::IndexPurged {
                 uid,
                 incarnation,

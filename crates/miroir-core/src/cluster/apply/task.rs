@@ -82,7 +82,7 @@ impl ClusterState {
         }
     }
 
-    fn end_well(&mut self, at: At, uid: TaskUid) {
+    pub(super) fn end_well(&mut self, at: At, uid: TaskUid) {
         self.tasks.change(uid, |task| {
             task.status = TaskStatus::Succeeded;
             task.started_at_ms = Some(at.ms);
@@ -91,7 +91,8 @@ impl ClusterState {
     }
 
     pub(super) fn broadcast(&mut self, at: At, uid: Option<&IndexUid>, task: &NewTask) -> Outcome {
-        let index = uid.map(|uid| self.indexes.get(uid));
+        let index = uid.map(|uid| self.index_called(uid));
+        let name = index.flatten().map(|index| index.name().clone());
         let (nodes, failure) = match index {
             None => (self.nodes.keys().copied().collect(), None),
             Some(Some(index)) => (self.holders(index), None),
@@ -106,7 +107,7 @@ impl ClusterState {
             self.broadcasts.push(Broadcast {
                 task: registered,
                 kind: task.kind,
-                index: uid.cloned(),
+                index: name,
                 waiting: nodes,
             });
         }
@@ -163,12 +164,13 @@ impl ClusterState {
     }
 }
 
-fn plain(kind: TaskKind, details: Value) -> NewTask {
+pub(super) fn plain(kind: TaskKind, details: Value) -> NewTask {
     NewTask {
         kind,
         details,
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }
 

@@ -44,6 +44,7 @@ impl ClusterState {
             started_at_ms: failed.then_some(at.ms),
             finished_at_ms: failed.then_some(at.ms),
         });
+        self.note_write(at, new, uid);
         let finished_max = usize::try_from(self.policy.finished_tasks_max).unwrap_or(usize::MAX);
         self.tasks.trim(finished_max);
         uid
@@ -59,23 +60,28 @@ impl ClusterState {
     }
 
     /// The in-sync rule: copies that missed the write leave the in-sync set in the command that acknowledges it.
+    ///
+    /// A write that nodes were sent is registered even if its key is known, as a task of its own: its copies have it.
+    /// The writer sees to it that this does not happen, by looking before it sends.
     fn register_write(
         &mut self,
         at: At,
         proxy: ProxyId,
         write: &Write,
     ) -> Result<TaskUid, Rejection> {
-        self.index_written_by((&write.uid, write.incarnation, proxy))?;
+        let index = self.index_written_by((&write.uid, write.incarnation, proxy))?;
+        let called = index.uid.clone();
+        if let Some(key) = write.task.idempotency
+            && write.parts.is_empty()
+            && write.missed.is_empty()
+        {
+            self.check_repeated(key, at.ms)?;
+        }
         self.eject(at, &write.uid, &write.missed)?;
         if let Some(index) = self.indexes.get_mut(&write.uid) {
             index.updated_at_ms = at.ms;
         }
-        Ok(self.new_task(
-            at,
-            Some(write.uid.clone()),
-            &write.task,
-            write.parts.clone(),
-        ))
+        Ok(self.new_task(at, Some(called), &write.task, write.parts.clone()))
     }
 
     pub(super) fn eject_replica(

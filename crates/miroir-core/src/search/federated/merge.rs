@@ -328,9 +328,12 @@ impl Federated {
         let mut metadata: BTreeMap<usize, Value> = BTreeMap::new();
         for index in read {
             let told = index.answers.iter().find_map(|node| node.raw("metadata"));
-            let told: Vec<Value> = told
+            let mut told: Vec<Value> = told
                 .and_then(|told| serde_json::from_str(told).ok())
                 .unwrap_or_default();
+            if let Some(alias) = &index.settings.alias {
+                told.iter_mut().for_each(|one| alias.tell(one));
+            }
             metadata.extend(index.positions.iter().copied().zip(told));
         }
         if !metadata.is_empty() {

@@ -48,6 +48,12 @@ impl Federated {
         indexes
     }
 
+    /// Whether no hits are skipped.
+    #[must_use]
+    pub fn is_first_page(&self) -> bool {
+        self.federation.pagination.window(u64::MAX).0 == 0
+    }
+
     /// The JSON body for a node of `index`. `hidden_filter` selects the shards that it answers for; a
     /// node that answers for all it holds needs none.
     ///
@@ -60,27 +66,24 @@ impl Federated {
         hidden_filter: Option<&str>,
     ) -> Result<Value, (usize, ApiError)> {
         let positions = self.indexes().remove(index).unwrap_or_default();
+        let name = settings.alias.as_ref().map_or(index, |alias| &alias.name);
         let queries = positions
             .into_iter()
             .map(|position| {
-                self.query(position, settings, hidden_filter)
+                self.query(position, (name, settings), hidden_filter)
                     .map_err(|error| (position, error))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(json!({"federation": self.federation_for(index, settings), "queries": queries}))
+        Ok(json!({"federation": self.federation_for((index, name), settings), "queries": queries}))
     }
 
     fn query(
         &self,
         position: usize,
-        settings: &SearchSettings,
+        (name, settings): (&IndexUid, &SearchSettings),
         hidden_filter: Option<&str>,
     ) -> Result<Map<String, Value>, ApiError> {
-        let MultiQuery {
-            index,
-            query,
-            weight,
-        } = &self.queries[position];
+        let MultiQuery { query, weight, .. } = &self.queries[position];
         let mut body = query.members().clone();
         body.remove("facets");
         if let Some(hidden) = hidden_filter {
@@ -88,7 +91,7 @@ impl Federated {
             body.insert("filter".to_owned(), filter);
         }
         let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
-        set("indexUid", json!(index));
+        set("indexUid", json!(name));
         set("showRankingScoreDetails", json!(true));
         if query.semantic_ratio().is_some() {
             set("showRankingScore", json!(true));
@@ -101,7 +104,11 @@ impl Federated {
         Ok(body)
     }
 
-    fn federation_for(&self, index: &IndexUid, settings: &SearchSettings) -> Value {
+    fn federation_for(
+        &self,
+        (index, name): (&IndexUid, &IndexUid),
+        settings: &SearchSettings,
+    ) -> Value {
         let federation = &self.federation;
         let (offset, limit) = federation.pagination.window(settings.max_total_hits);
         // Every query has its own pins.
@@ -113,7 +120,7 @@ impl Federated {
             Pagination::Page { .. } => json!({"page": 1, "hitsPerPage": end}),
         };
         if let Some(facets) = federation.facets_by_index.get(index) {
-            body["facetsByIndex"] = json!({index.as_str(): facets});
+            body["facetsByIndex"] = json!({name.as_str(): facets});
         }
         if let Some(distinct) = &federation.distinct {
             body["distinct"] = json!(distinct);

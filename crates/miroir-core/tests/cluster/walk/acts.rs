@@ -1,7 +1,8 @@
 //! Random commands that mean something in the state they meet.
 
 use miroir_core::cluster::{
-    AppliedSettings, ClusterState, Command, Control, Index, NewIndex, NewTask, TaskKind, Write,
+    AppliedSettings, ClusterState, Command, Control, Index, IndexSwap, NewIndex, NewTask, TaskKind,
+    Write,
 };
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use miroir_core::migration::{Event, Phase, Record};
@@ -35,6 +36,7 @@ enum What {
     Missed,
     Proxies,
     Indexes,
+    Swaps,
     Losses,
 }
 
@@ -53,6 +55,7 @@ pub fn act() -> impl Strategy<Value = Act> {
         4 => Just(What::Missed),
         2 => Just(What::Proxies),
         1 => Just(What::Indexes),
+        1 => Just(What::Swaps),
         2 => Just(What::Losses),
     ];
     let number = || any::<u16>();
@@ -103,6 +106,7 @@ impl Act {
             What::Missed => self.missed(state),
             What::Proxies => return self.proxies(state),
             What::Indexes => self.indexes(state),
+            What::Swaps => Some(self.swaps()),
             What::Losses => return self.losses(state),
         };
         one.into_iter().collect()
@@ -261,7 +265,7 @@ impl Act {
         let first = missed.first().copied();
         if let (Some((shard, node)), true) = (first, self.c.is_multiple_of(8)) {
             return Some(Command::EjectReplica {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 shard,
                 node,
@@ -270,7 +274,7 @@ impl Act {
         Some(Command::RegisterWrites {
             proxy: index.writer?,
             writes: vec![Write {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 task: task(TaskKind::DocumentAdditionOrUpdate),
                 parts: Vec::new(),
@@ -289,14 +293,10 @@ impl Act {
     }
 
     fn indexes(self, state: &ClusterState) -> Option<Command> {
-        let name = if self.b.is_multiple_of(2) {
-            "books"
-        } else {
-            "films"
-        };
-        let Some(index) = state.indexes.get(&uid(name)) else {
-            let departed = state.departed.iter().find(|d| d.uid == uid(name));
-            if let Some(departed) = departed {
+        let name = ["books", "films", "plays"][usize::from(self.b % 3)];
+        let Some(index) = state.index_called(&uid(name)) else {
+            let departed = pick(&state.departed, self.c / 2);
+            if let (Some(departed), true) = (departed, self.a.is_multiple_of(2)) {
                 return Some(Command::IndexPurged {
                     uid: departed.uid.clone(),
                     incarnation: departed.incarnation,
@@ -315,7 +315,7 @@ impl Act {
         };
         if self.a % 4 == 3 {
             return Some(Command::SettingsEnqueued {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 proxy: index.writer?,
                 applied: vec![AppliedSettings {
@@ -327,11 +327,27 @@ impl Act {
             });
         }
         Some(Command::DeleteIndex {
-            uid: index.uid.clone(),
+            uid: index.name().clone(),
             incarnation: index.incarnation,
             proxy: index.writer?,
+            called: None,
             task: task(TaskKind::IndexDeletion),
         })
+    }
+
+    fn swaps(self) -> Command {
+        let other = if self.b.is_multiple_of(2) {
+            "films"
+        } else {
+            "plays"
+        };
+        let pair = [uid("books"), uid(other)];
+        let (first, second) = (usize::from(self.a % 2), usize::from(1 - self.a % 2));
+        let swap = IndexSwap {
+            indexes: (pair[first].clone(), pair[second].clone()),
+            rename: self.c.is_multiple_of(2),
+        };
+        Command::SwapIndexes { swaps: vec![swap] }
     }
 
     /// A node that forgets what it held of an index, after it was seen to hold it.
@@ -339,7 +355,7 @@ impl Act {
         let Some(index) = self.index(state) else {
             return Vec::new();
         };
-        let (uid, incarnation) = (index.uid.clone(), index.incarnation);
+        let (uid, incarnation) = (index.name().clone(), index.incarnation);
         let node = self.node(state, self.b);
         let known = index.nodes.get(&node).and_then(|n| n.created_at.clone());
         let created_at = known.unwrap_or_else(|| "then".to_owned());
@@ -402,5 +418,6 @@ pub fn task(kind: TaskKind) -> NewTask {
         details: json!({}),
         custom_metadata: None,
         failure: None,
+        idempotency: None,
     }
 }

@@ -37,6 +37,27 @@ impl Change<'_> {
                     .find_map(|i| odd_index(self.after, i))
             })
             .or_else(|| orphan(self.after))
+            .or_else(|| shared_uid(self.after))
+            .or_else(|| self.swapped_more())
+    }
+
+    /// A swap changes what indexes are called, and nothing else of them.
+    fn swapped_more(&self) -> Option<String> {
+        let Command::SwapIndexes { .. } = self.command else {
+            return None;
+        };
+        let all = |state: &ClusterState| -> Vec<(IndexUid, String)> {
+            let table = RoutingTable::build(state);
+            let routes = table.into_iter().flat_map(|table| table.indexes);
+            let one = |(_, mut route): (IndexUid, Arc<miroir_core::routing::IndexRoute>)| {
+                Arc::make_mut(&mut route).uid = route.name.clone();
+                (route.name.clone(), format!("{route:?}"))
+            };
+            let mut all: Vec<_> = routes.map(one).collect();
+            all.sort();
+            all
+        };
+        (all(self.before) != all(self.after)).then(|| "a swap changed an index".to_owned())
     }
 
     fn refused_in_vain(&self) -> Option<String> {
@@ -174,7 +195,10 @@ fn unknown_node(state: &ClusterState) -> Option<String> {
 }
 
 fn odd_index(state: &ClusterState, index: &Index) -> Option<String> {
-    let uid = &index.uid;
+    let uid = index.name();
+    if state.indexes.get(uid) != Some(index) {
+        return Some(format!("{uid} is kept under another name"));
+    }
     for (shard, placement) in index.shards() {
         let mut nodes = BTreeSet::new();
         for copy in &placement.replicas {
@@ -263,6 +287,20 @@ fn unexplained(shard: &ShardPlacement, moving: Option<&Record>) -> Option<String
         _ => true,
     };
     (!fits).then(|| format!("{} in {} does not fit", record.id, record.phase))
+}
+
+/// No two indexes have one uid, and no new one has a name that some node may hold another of.
+fn shared_uid(state: &ClusterState) -> Option<String> {
+    let mut uids = BTreeSet::new();
+    for (name, index) in &state.indexes {
+        if !uids.insert(&index.uid) {
+            return Some(format!("two indexes are called {}", index.uid));
+        }
+        if state.departed.iter().any(|departed| departed.uid == *name) {
+            return Some(format!("{name} is live and departing"));
+        }
+    }
+    None
 }
 
 /// Every migration under way is named by its shard.

@@ -6,6 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use miroir_core::registry::{Action, ApiKey, IndexPattern, SearchRules};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::invalid;
 use crate::error::HttpError;
@@ -14,7 +15,7 @@ use crate::error::HttpError;
 /// argument; it is there for every route whose access is an action.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
-    key: Option<Arc<ApiKey>>,
+    key: Option<(Uuid, Arc<ApiKey>)>,
     rules: Option<Arc<SearchRules>>,
 }
 
@@ -25,7 +26,7 @@ impl Allowed {
         Self::default()
     }
 
-    pub(super) fn of(key: Arc<ApiKey>, rules: Option<SearchRules>) -> Self {
+    pub(super) fn of(key: (Uuid, Arc<ApiKey>), rules: Option<SearchRules>) -> Self {
         Self {
             key: Some(key),
             rules: rules.map(Arc::new),
@@ -35,7 +36,7 @@ impl Allowed {
     /// Whether an index may be touched.
     #[must_use]
     pub fn index(&self, uid: &str) -> bool {
-        self.key.as_ref().is_none_or(|key| key.names(uid))
+        self.key().is_none_or(|key| key.names(uid))
             && self.rules.as_ref().is_none_or(|rules| rules.allows(uid))
     }
 
@@ -54,14 +55,14 @@ impl Allowed {
     /// Whether every index may be touched.
     #[must_use]
     pub fn all_indexes(&self) -> bool {
-        self.key.as_ref().is_none_or(|key| key.names_all())
+        self.key().is_none_or(ApiKey::names_all)
             && self.rules.as_ref().is_none_or(|rules| rules.allows_all())
     }
 
     /// The patterns of the indexes that may be touched; none when all may.
     #[must_use]
     pub fn patterns(&self) -> Vec<IndexPattern> {
-        match &self.key {
+        match self.key() {
             Some(key) if !key.names_all() => key.indexes.clone(),
             Some(_) | None => Vec::new(),
         }
@@ -77,7 +78,13 @@ impl Allowed {
     #[must_use]
     pub fn may_create(&self, uid: &str) -> bool {
         let creates = |key: &ApiKey| key.actions.iter().any(|a| a.grants(Action::IndexesAdd));
-        self.key.as_ref().is_none_or(|key| creates(key)) && self.index(uid)
+        self.key().is_none_or(creates) && self.index(uid)
+    }
+
+    /// The uid of the key that was shown; `None` for the master key, or without one.
+    #[must_use]
+    pub fn key_uid(&self) -> Option<Uuid> {
+        self.key.as_ref().map(|(uid, _)| *uid)
     }
 
     pub(super) fn is_tenant(&self) -> bool {
@@ -85,7 +92,7 @@ impl Allowed {
     }
 
     pub(super) fn key(&self) -> Option<&ApiKey> {
-        self.key.as_deref()
+        self.key.as_ref().map(|(_, key)| key.as_ref())
     }
 
     pub(super) fn rules(&self) -> Option<&SearchRules> {

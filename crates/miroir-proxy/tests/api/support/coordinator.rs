@@ -172,6 +172,12 @@ impl Catalog for Service {
     ) -> Result<Response<v1::ChangeSettingsReply>, Status> {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
+    async fn swap_indexes(
+        &self,
+        _: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
     async fn settings_enqueued(
         &self,
         _: Request<v1::SettingsEnqueuedRequest>,
@@ -216,6 +222,13 @@ impl Catalog for Service {
         _: Request<v1::RegisterTaskRequest>,
     ) -> Result<Response<v1::TaskReply>, Status> {
         Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+
+    async fn check_key(
+        &self,
+        _: Request<v1::CheckKeyRequest>,
+    ) -> Result<Response<v1::CheckKeyReply>, Status> {
+        Ok(Response::new(v1::CheckKeyReply {}))
     }
 
     async fn get_task(

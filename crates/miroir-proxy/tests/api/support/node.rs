@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -20,6 +21,8 @@ pub enum Answer {
     Json(u16, Value),
     /// Nothing, ever.
     Hang,
+    /// Another answer, after this time.
+    Late(Duration, Box<Answer>),
     /// Another answer, once the flag is true.
     Once(watch::Receiver<bool>, Box<Answer>),
 }
@@ -135,6 +138,10 @@ async fn perform(mut answer: Answer) -> Response {
                 return (status, Body::from(body.to_string())).into_response();
             }
             Answer::Hang => std::future::pending().await,
+            Answer::Late(pause, then) => {
+                tokio::time::sleep(pause).await;
+                answer = *then;
+            }
             Answer::Once(mut flag, then) => {
                 flag.wait_for(|set| *set)
                     .await

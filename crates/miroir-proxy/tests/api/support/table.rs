@@ -106,6 +106,7 @@ impl Layout {
         let uid = IndexUid::parse(INDEX).expect("valid");
         let index = IndexRoute {
             uid: uid.clone(),
+            name: uid.clone(),
             incarnation: Incarnation(3),
             primary_key: Some("id".to_owned()),
             writer: None,

@@ -1,8 +1,11 @@
 //! One proxy, as its clients speak to it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -36,6 +39,8 @@ pub struct Failure {
     /// In words.
     pub message: String,
     status: Option<u16>,
+    /// Whether nobody answered.
+    silent: bool,
 }
 
 impl Proxy {
@@ -44,9 +49,17 @@ impl Proxy {
     /// # Errors
     /// [`Error::Usage`] for a URL or a key file that cannot be used.
     pub fn find(args: &LoadArgs) -> Result<Option<Self>, Error> {
-        let Some(url) = &args.proxy else {
-            return Ok(None);
-        };
+        match &args.proxy {
+            Some(url) => Self::at(url, args.proxy_key_file.as_deref()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A client of the proxy at `url`, with the key in that file or the environment's.
+    ///
+    /// # Errors
+    /// As [`Proxy::find`].
+    pub fn at(url: &str, key_file: Option<&Path>) -> Result<Self, Error> {
         let url = url.trim().trim_end_matches('/');
         let parsed = reqwest::Url::parse(url);
         if !parsed.is_ok_and(|parsed| parsed.scheme() == "http" && parsed.has_host()) {
@@ -59,11 +72,11 @@ impl Proxy {
             .timeout(REQUEST_WITHIN)
             .build()
             .map_err(|error| Error::Local(format!("cannot make an HTTP client: {error}")))?;
-        Ok(Some(Self {
+        Ok(Self {
             http,
             url: url.to_owned(),
-            key: key(args)?,
-        }))
+            key: key(key_file)?,
+        })
     }
 
     /// Sends a request; answers the body of a success.
@@ -73,21 +86,32 @@ impl Proxy {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url));
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(|e| Failure::silent(&e))?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|e| Failure::silent(&e))?;
-        let body = serde_json::from_str(&text);
-        if status.is_success() {
-            return body.map_err(|_| Failure::shaped(status, &Value::Null));
+        answer(request).await
+    }
+
+    /// Sends documents, one a line, which may take long; answers the body of a success.
+    pub async fn documents(
+        &self,
+        path: &str,
+        lines: Bytes,
+        within: Duration,
+    ) -> Result<Value, Failure> {
+        let request = self
+            .request(Method::POST, path)
+            .header(CONTENT_TYPE, "application/x-ndjson");
+        answer(request.body(lines).timeout(within)).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
         }
-        Err(Failure::shaped(status, &body.unwrap_or_default()))
     }
 
     /// Sends a write and waits until its task has ended.
@@ -116,7 +140,7 @@ impl Proxy {
         }
     }
 
-    /// The error that ends a drill whose proxy cannot be used.
+    /// The error that ends a command whose proxy cannot be used.
     pub fn unusable(&self, what: &str, failure: &Failure) -> Error {
         let hint = match failure.status {
             Some(401 | 403) => {
@@ -138,11 +162,34 @@ impl Failure {
         self.status == Some(404)
     }
 
-    fn plain(message: &str) -> Self {
+    /// Whether the key may not do that.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.status, Some(401 | 403))
+    }
+
+    /// Whether the same request may succeed a little later: nobody answered, or it said so.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self.status {
+            Some(status) => status == 429 || status == 503,
+            None => self.silent,
+        }
+    }
+
+    /// Whether the error has this code.
+    #[must_use]
+    pub fn has_code(&self, code: &str) -> bool {
+        self.code.split(' ').next_back() == Some(code)
+    }
+
+    /// A failure of no request.
+    pub fn plain(message: &str) -> Self {
         Self {
             code: message.to_owned(),
             message: message.to_owned(),
             status: None,
+            silent: false,
         }
     }
 
@@ -162,6 +209,7 @@ impl Failure {
             code: code.to_owned(),
             message: format!("{code}: {}", one_line(&cause.to_string())),
             status: None,
+            silent: true,
         }
     }
 
@@ -171,21 +219,36 @@ impl Failure {
             code: format!("{} {}", status.as_u16(), text("code")),
             message: format!("{}: {}", status.as_u16(), text("message")),
             status: Some(status.as_u16()),
+            silent: false,
         }
     }
 
-    fn task(error: &Value) -> Self {
+    /// The error of a task that failed.
+    pub fn task(error: &Value) -> Self {
         let text = |name: &str| one_line(error[name].as_str().unwrap_or("unknown"));
         Self {
             code: text("code"),
             message: text("message"),
             status: None,
+            silent: false,
         }
     }
 }
 
-fn key(args: &LoadArgs) -> Result<Option<String>, Error> {
-    if let Some(path) = &args.proxy_key_file {
+/// Sends a request; answers the body of a success.
+async fn answer(request: RequestBuilder) -> Result<Value, Failure> {
+    let answer = request.send().await.map_err(|e| Failure::silent(&e))?;
+    let status = answer.status();
+    let text = answer.text().await.map_err(|e| Failure::silent(&e))?;
+    let body = serde_json::from_str(&text);
+    if status.is_success() {
+        return body.map_err(|_| Failure::shaped(status, &Value::Null));
+    }
+    Err(Failure::shaped(status, &body.unwrap_or_default()))
+}
+
+fn key(file: Option<&Path>) -> Result<Option<String>, Error> {
+    if let Some(path) = file {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let shown = path.display();
             Error::Usage(format!("cannot read the proxy's key from {shown}: {error}"))

@@ -1,0 +1,138 @@
+//! Swaps and renames: indexes exchange the uids that clients know them by, and stay where and what they are.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::task::plain;
+use super::{Applied, At};
+use crate::api_error::{ApiError, Code};
+use crate::cluster::{
+    ClusterState, IndexSwap, NewTask, Outcome, Rejection, Task, TaskKind, named_twice,
+};
+use crate::id::IndexUid;
+
+impl ClusterState {
+    /// All swaps or none: what stands in the way of one makes the task fail. As in Meilisearch, older tasks go with
+    /// their indexes.
+    pub(super) fn swap_indexes(&mut self, at: At, swaps: &[IndexSwap]) -> Applied {
+        if let Some(uid) = named_twice(swaps).first() {
+            return Err(Rejection::Invalid(format!("`{uid}` is in two swaps")));
+        }
+        let task = NewTask {
+            failure: self.check_swaps(swaps).err().map(|error| json!(error)),
+            ..plain(TaskKind::IndexSwap, details(swaps))
+        };
+        if task.failure.is_none() {
+            for swap in swaps {
+                self.exchange((&swap.indexes.0, &swap.indexes.1));
+            }
+            self.touch(at);
+        }
+        let uid = self.new_task(at, None, &task, Vec::new());
+        self.end_well(at, uid);
+        Ok(Outcome::TaskRegistered(uid))
+    }
+
+    /// What Meilisearch says to swaps of indexes that are not there, or of new names that are taken.
+    fn check_swaps(&self, swaps: &[IndexSwap]) -> Result<(), ApiError> {
+        let exists = |uid: &IndexUid| self.index_called(uid).is_some();
+        let mut unknown = BTreeSet::new();
+        let mut taken = BTreeSet::new();
+        for swap in swaps {
+            let (first, second) = (&swap.indexes.0, &swap.indexes.1);
+            if !exists(first) {
+                unknown.insert(first);
+            }
+            match (exists(second), swap.rename) {
+                (true, true) => {
+                    taken.insert((first, second));
+                }
+                (false, false) => {
+                    unknown.insert(second);
+                }
+                (true, false) | (false, true) => {}
+            }
+        }
+        let unknown: Vec<&IndexUid> = unknown.into_iter().collect();
+        let taken: Vec<(&IndexUid, &IndexUid)> = taken.into_iter().collect();
+        let (code, message) = match (unknown.as_slice(), taken.as_slice()) {
+            ([], []) => return Ok(()),
+            ([], [(old, new)]) => (
+                Code::IndexAlreadyExists,
+                format!(
+                    "Cannot rename `{old}` to `{new}` as the index already exists. Hint: You can remove `{new}` first and then do your remove."
+                ),
+            ),
+            ([], taken) => (
+                Code::IndexAlreadyExists,
+                format!(
+                    "The following indexes are being renamed but cannot because their new name conflicts with an already existing index: {}. Renaming doesn't overwrite the other index name.",
+                    quoted(taken.iter().map(|(_, new)| *new))
+                ),
+            ),
+            ([uid], _) => (Code::IndexNotFound, format!("Index `{uid}` not found.")),
+            (unknown, _) => (
+                Code::IndexNotFound,
+                format!("Indexes {} not found.", quoted(unknown.iter().copied())),
+            ),
+        };
+        Err(ApiError::new(code, message))
+    }
+
+    /// Gives each of two uids to the index that had the other, if one had, and what is remembered of each to the other.
+    fn exchange(&mut self, (one, other): (&IndexUid, &IndexUid)) {
+        let opposite = |uid: &IndexUid| {
+            if uid == one {
+                other.clone()
+            } else if uid == other {
+                one.clone()
+            } else {
+                uid.clone()
+            }
+        };
+        let called = |uid: &IndexUid| self.index_called(uid).map(|index| index.name().clone());
+        let names: Vec<IndexUid> = [one, other].into_iter().filter_map(called).collect();
+        for name in names {
+            if let Some(index) = self.indexes.get_mut(&name) {
+                let uid = opposite(&index.uid);
+                index.call(uid);
+            }
+        }
+        self.tasks.revise(|task| revise(task, opposite));
+    }
+}
+
+/// What a task tells of its index, or of the indexes that it swapped, after a later swap.
+fn revise(task: &mut Task, opposite: impl Fn(&IndexUid) -> IndexUid) {
+    if let Some(index) = &mut task.index {
+        *index = opposite(index);
+    }
+    if task.kind != TaskKind::IndexSwap {
+        return;
+    }
+    fn list<'a>(of: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
+        let list = of.get_mut(name).and_then(Value::as_array_mut);
+        list.into_iter().flatten()
+    }
+    let swaps = list(&mut task.details, "swaps");
+    for uid in swaps.flat_map(|swap| list(swap, "indexes")) {
+        if let Some(known) = uid.as_str().and_then(|text| IndexUid::parse(text).ok()) {
+            *uid = json!(opposite(&known));
+        }
+    }
+}
+
+/// The task's `details` as Meilisearch has them.
+fn details(swaps: &[IndexSwap]) -> Value {
+    let swaps: Vec<Value> = swaps
+        .iter()
+        .map(|swap| json!({ "indexes": swap.indexes, "rename": swap.rename }))
+        .collect();
+    json!({ "swaps": swaps })
+}
+
+fn quoted<'a>(uids: impl Iterator<Item = &'a IndexUid>) -> String {
+    let quoted: Vec<String> = uids.map(|uid| format!("`{uid}`")).collect();
+    quoted.join(", ")
+}
