@@ -71,6 +71,7 @@ codes! {
     BadRequest = "bad_request", 400, InvalidRequest;
     BatchNotFound = "batch_not_found", 404, InvalidRequest;
     DocumentNotFound = "document_not_found", 404, InvalidRequest;
+    DynamicSearchRuleNotFound = "dynamic_search_rule_not_found", 404, InvalidRequest;
     FacetSearchDisabled = "facet_search_disabled", 400, InvalidRequest;
     FeatureNotEnabled = "feature_not_enabled", 400, InvalidRequest;
     IdempotencyKeyInUse = "idempotency_key_in_use", 409, InvalidRequest;
@@ -113,6 +114,16 @@ codes! {
     InvalidDocumentOffset = "invalid_document_offset", 400, InvalidRequest;
     InvalidDocumentRetrieveVectors = "invalid_document_retrieve_vectors", 400, InvalidRequest;
     InvalidDocumentSort = "invalid_document_sort", 400, InvalidRequest;
+    InvalidDynamicSearchRuleActions = "invalid_dynamic_search_rule_actions", 400, InvalidRequest;
+    InvalidDynamicSearchRuleActive = "invalid_dynamic_search_rule_active", 400, InvalidRequest;
+    InvalidDynamicSearchRuleConditions = "invalid_dynamic_search_rule_conditions", 400, InvalidRequest;
+    InvalidDynamicSearchRuleDescription = "invalid_dynamic_search_rule_description", 400, InvalidRequest;
+    InvalidDynamicSearchRuleFilter = "invalid_dynamic_search_rule_filter", 400, InvalidRequest;
+    InvalidDynamicSearchRuleFilterActive = "invalid_dynamic_search_rule_filter_active", 400, InvalidRequest;
+    InvalidDynamicSearchRuleFilterQuery = "invalid_dynamic_search_rule_filter_query", 400, InvalidRequest;
+    InvalidDynamicSearchRuleLimit = "invalid_dynamic_search_rule_limit", 400, InvalidRequest;
+    InvalidDynamicSearchRuleOffset = "invalid_dynamic_search_rule_offset", 400, InvalidRequest;
+    InvalidDynamicSearchRulePriority = "invalid_dynamic_search_rule_priority", 400, InvalidRequest;
     InvalidFacetSearchExhaustiveFacetCount = "invalid_facet_search_exhaustive_facet_count", 400, InvalidRequest;
     InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", 400, InvalidRequest;
     InvalidFacetSearchQuery = "invalid_facet_search_query", 400, InvalidRequest;

@@ -378,6 +378,7 @@ async fn tasks_are_read_from_a_coordinator_that_was_left_alone_and_says_so() {
     let mut cluster = Cluster::initialised_with(3, "").await;
     let leader = cluster.leader().await;
     let request = v1::RegisterTaskRequest {
+        rules: None,
         request_id: String::new(),
         uid: Some("books".to_owned()),
         task: Some(task("indexDeletion", json!({}))),

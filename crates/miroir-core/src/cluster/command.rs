@@ -472,6 +472,13 @@ pub enum Command {
         /// The change.
         change: registry::Change,
     },
+    /// Changes dynamic search rules. The task ends when nodes have them.
+    ChangeRules {
+        /// The change.
+        change: registry::RulesChange,
+        /// The client's task.
+        task: NewTask,
+    },
     /// Makes the default keys, once in the life of the cluster.
     SeedKeys {
         /// Their uids and what they are.

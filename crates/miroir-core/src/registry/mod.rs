@@ -6,6 +6,7 @@
 mod action;
 mod key;
 mod pattern;
+mod pinning;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde_json::Value;
 pub use action::{Action, IndexScope};
 pub use key::{ApiKey, DefaultKey};
 pub use pattern::{IndexPattern, InvalidIndexPattern};
+pub use pinning::{DYNAMIC_SEARCH_RULES, RulesChange};
 pub use rules::{IndexRule, SearchRules, narrowed};
 
 /// The longest object, in bytes of JSON.

@@ -297,6 +297,7 @@ impl Catalog {
             request_id: id.to_string(),
             uid: index.map(ToString::to_string),
             task: Some(task.into()),
+            rules: None,
         };
         let answer = self.call(message, |mut client, request| async move {
             client.register_task(request).await

@@ -25,6 +25,7 @@ mod refusals;
 mod registry;
 mod render;
 pub mod routes;
+mod search_rules;
 mod service;
 mod settings;
 mod similar;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::search::{MergeError, NodeAnswer, Plan, SearchQuery, SearchSettings};
+use miroir_core::search::{MergeError, NodeAnswer, Pins, Plan, SearchQuery, SearchSettings};
 use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
@@ -42,6 +42,7 @@ impl Reads {
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
         settings.primary_key = begun.scope.route.primary_key.clone();
+        settings.pins = Pins::of(&begun.scope.table.registry, uid);
         settings.alias = begun.scope.route.alias();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);

@@ -96,8 +96,8 @@ fn parts(state: &ClusterState, task: &Task) -> (Vec<Part>, bool) {
             | TaskKind::TaskCancelation,
             _,
         ) => true,
-        // Ended by the command that ends the last task that it waits for.
-        (TaskKind::TaskDeletion, _) => false,
+        // Ended by the command that ends the last task that it waits for, and by who gives nodes the rules.
+        (TaskKind::TaskDeletion | TaskKind::DsrUpdate | TaskKind::DsrClear, _) => false,
     };
     (parts, complete)
 }
@@ -130,7 +130,9 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
         | TaskKind::TaskCancelation
         | TaskKind::TaskDeletion
         | TaskKind::DumpCreation
-        | TaskKind::SnapshotCreation => index.settings.version,
+        | TaskKind::SnapshotCreation
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear => index.settings.version,
     };
     let mut complete = true;
     for node in users(index) {

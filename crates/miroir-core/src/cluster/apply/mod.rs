@@ -191,6 +191,7 @@ impl ClusterState {
             }
             Command::ReportMigrations { reports } => Ok(self.report_migrations(reports)),
             Command::ChangeRegistry { change } => self.change_registry(at, change),
+            Command::ChangeRules { change, task } => self.change_rules(at, change, task),
             Command::SeedKeys { keys } => self.seed_keys(at, keys),
         }
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{Applied, At};
-use crate::cluster::{ClusterState, Outcome};
-use crate::registry::{ApiKey, Change, Collection, Expected};
+use crate::cluster::{ClusterState, NewTask, Outcome, TaskKind};
+use crate::registry::{ApiKey, Change, Collection, Expected, RulesChange};
 
 impl ClusterState {
     pub(super) fn change_registry(&mut self, at: At, change: &Change) -> Applied {
@@ -12,6 +14,19 @@ impl ClusterState {
         Arc::make_mut(&mut self.registry).make(change, at.index, at.ms);
         self.touch(at);
         Ok(Outcome::Done)
+    }
+
+    /// Changes dynamic search rules, with the task that tells clients when nodes have them.
+    pub(super) fn change_rules(&mut self, at: At, change: &RulesChange, task: &NewTask) -> Applied {
+        let registry = Arc::make_mut(&mut self.registry);
+        let deleted = registry.change_rules(change, at.index, at.ms)?;
+        self.touch(at);
+        let mut task = task.clone();
+        if let (TaskKind::DsrClear, Value::Object(details)) = (task.kind, &mut task.details) {
+            details.insert("deletedDocuments".to_owned(), deleted.into());
+        }
+        let uid = self.new_task(at, None, &task, Vec::new());
+        Ok(Outcome::TaskRegistered(uid))
     }
 
     /// Makes the default keys. A second time changes nothing: a default key that was deleted stays deleted.
