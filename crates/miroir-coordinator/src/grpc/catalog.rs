@@ -5,6 +5,7 @@ mod list;
 
 use miroir_core::cluster::{Command, Outcome, Task};
 use miroir_core::id::{Epoch, TaskUid};
+use miroir_core::registry::{Change, Collection};
 use miroir_proto::v1::catalog_server::Catalog;
 use miroir_proto::{ConvertError, v1};
 use tonic::metadata::MetadataValue;
@@ -319,13 +320,16 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let change = request
+        let change: Change = request
             .try_into()
             .map_err(|error| status::of_convert(&error))?;
+        let renames = change.collection == Collection::Aliases;
         self.commit(&id, &Command::ChangeRegistry { change })
             .await?;
-        Ok(Response::new(v1::ChangeRegistryReply {
-            epoch: self.epoch(),
-        }))
+        let epoch = self.epoch();
+        if renames {
+            self.until_tables_have(epoch).await;
+        }
+        Ok(Response::new(v1::ChangeRegistryReply { epoch }))
     }
 }

@@ -2,16 +2,55 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize as _;
+
 use super::{Applied, At};
 use crate::cluster::{ClusterState, Outcome};
-use crate::registry::{ApiKey, Change, Collection, Expected};
+use crate::id::IndexUid;
+use crate::registry::{
+    Alias, ApiKey, Change, Collection, Expected, OBJECT_BYTES_MAX, RegistryError,
+};
 
 impl ClusterState {
     pub(super) fn change_registry(&mut self, at: At, change: &Change) -> Applied {
         self.registry.check(change)?;
+        if change.collection == Collection::Aliases {
+            self.check_alias(change)?;
+        }
         Arc::make_mut(&mut self.registry).make(change, at.index, at.ms);
         self.touch(at);
         Ok(Outcome::Done)
+    }
+
+    /// Aliases and indexes share one space of names, in which every name means one thing. An alias whose index is
+    /// deleted stays: it can be pointed elsewhere, and until then there is no such index.
+    fn check_alias(&self, change: &Change) -> Result<(), RegistryError> {
+        let Some(value) = &change.value else {
+            return Ok(());
+        };
+        let unfit = RegistryError::Unfit {
+            max: OBJECT_BYTES_MAX,
+        };
+        let (Ok(name), Ok(alias)) = (IndexUid::parse(&change.name), Alias::deserialize(value))
+        else {
+            return Err(unfit);
+        };
+        if self.index_called(&name).is_some() {
+            return Err(RegistryError::IsIndex {
+                name: change.name.clone(),
+            });
+        }
+        if self.index_called(&alias.target).is_none() {
+            return Err(RegistryError::NoIndex {
+                uid: alias.target.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a name is taken, by an index or an alias.
+    pub(super) fn is_taken(&self, uid: &IndexUid) -> bool {
+        self.index_called(uid).is_some() || self.registry.alias(uid.as_str()).is_some()
     }
 
     /// Makes the default keys. A second time changes nothing: a default key that was deleted stays deleted.
@@ -43,8 +82,10 @@ impl ClusterState {
 mod tests {
     use super::*;
     use crate::cluster::{Command, Policy, Rejection};
+    use crate::cluster::{IndexSwap, NewIndex, NodeSpec};
     use crate::id::Epoch;
-    use crate::registry::{DefaultKey, RegistryError};
+    use crate::id::GroupId;
+    use crate::registry::DefaultKey;
     use serde_json::json;
 
     fn initialised() -> ClusterState {
@@ -115,5 +156,95 @@ mod tests {
             .remove("registry");
         let state: ClusterState = serde_json::from_value(stored).expect("readable");
         assert_eq!(state, initialised());
+    }
+
+    fn uid(text: &str) -> IndexUid {
+        IndexUid::parse(text).expect("a uid")
+    }
+
+    fn point(name: &str, target: &str) -> Command {
+        let change = Change {
+            collection: Collection::Aliases,
+            name: name.to_owned(),
+            expected: Expected::Any,
+            value: serde_json::to_value(Alias::new(uid(target), 7)).ok(),
+        };
+        Command::ChangeRegistry { change }
+    }
+
+    fn create(name: &str) -> Command {
+        Command::CreateIndex(NewIndex {
+            uid: uid(name),
+            primary_key: None,
+            shards: Some(1),
+            replication_factor: Some(1),
+            writer: None,
+            task: None,
+        })
+    }
+
+    #[test]
+    fn a_name_is_an_index_or_an_alias() {
+        let mut state = initialised();
+        let node = NodeSpec {
+            url: "http://n1".to_owned(),
+            group: GroupId(1),
+            zone: None,
+            weight: 1,
+            version: "1.50.0".to_owned(),
+        };
+        state.apply(2, 1, &Command::AddGroup { nodes: vec![node] });
+        let created = state.apply(3, 2, &create("books"));
+        assert!(
+            matches!(created, Outcome::IndexCreated { .. }),
+            "{created:?}"
+        );
+
+        let refused = |outcome: Outcome, error: RegistryError| {
+            assert_eq!(outcome, Outcome::Rejected(Rejection::Registry(error)));
+        };
+        let nowhere = state.apply(4, 3, &point("shelf", "films"));
+        refused(
+            nowhere,
+            RegistryError::NoIndex {
+                uid: "films".to_owned(),
+            },
+        );
+        let of_index = state.apply(5, 4, &point("books", "books"));
+        refused(
+            of_index,
+            RegistryError::IsIndex {
+                name: "books".to_owned(),
+            },
+        );
+
+        assert_eq!(state.apply(6, 5, &point("shelf", "books")), Outcome::Done);
+        assert_eq!(state.registry.alias("shelf"), Some(uid("books")));
+        assert_eq!(state.registry.alias("books"), None);
+        let to_alias = state.apply(7, 6, &point("rack", "shelf"));
+        refused(
+            to_alias,
+            RegistryError::NoIndex {
+                uid: "shelf".to_owned(),
+            },
+        );
+
+        let exists = state.apply(8, 7, &create("shelf"));
+        assert_eq!(
+            exists,
+            Outcome::Rejected(Rejection::IndexExists(uid("shelf")))
+        );
+        let swap = IndexSwap {
+            indexes: (uid("books"), uid("shelf")),
+            rename: true,
+        };
+        let before = state.indexes.clone();
+        state.apply(9, 8, &Command::SwapIndexes { swaps: vec![swap] });
+        let failed = state.tasks.iter().next_back().expect("a task");
+        assert_eq!(
+            failed.error.as_ref().map(|error| &error["code"]),
+            Some(&json!("index_already_exists"))
+        );
+        assert_eq!(state.indexes, before);
     }
 }

@@ -44,7 +44,8 @@ impl ClusterState {
             if !exists(first) {
                 unknown.insert(first);
             }
-            match (exists(second), swap.rename) {
+            let is_alias = self.registry.alias(second.as_str()).is_some();
+            match (exists(second) || swap.rename && is_alias, swap.rename) {
                 (true, true) => {
                     taken.insert((first, second));
                 }
