@@ -6,6 +6,7 @@ mod pending;
 
 use miroir_core::cluster::{Command, Outcome, Task};
 use miroir_core::id::{Epoch, TaskUid};
+use miroir_core::registry::{Change, Collection};
 use miroir_proto::v1::catalog_server::Catalog;
 use miroir_proto::{ConvertError, v1};
 use tonic::metadata::MetadataValue;
@@ -73,9 +74,14 @@ impl CatalogService {
         command: &Command,
     ) -> Result<Response<v1::TaskReply>, Status> {
         let reply = self.commit_task(id, command).await?;
-        let barriers = Barriers::new(self.ctx.cluster.clone(), self.ctx.sessions.clone());
-        barriers.tables(Epoch(reply.get_ref().epoch)).await;
+        self.until_tables_have(reply.get_ref().epoch).await;
         Ok(reply)
+    }
+
+    /// Waits until every proxy goes by a table of `epoch` or later, or may not go by any.
+    async fn until_tables_have(&self, epoch: u64) {
+        let barriers = Barriers::new(self.ctx.cluster.clone(), self.ctx.sessions.clone());
+        barriers.tables(Epoch(epoch)).await;
     }
 
     /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
@@ -358,13 +364,16 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let change = request
+        let change: Change = request
             .try_into()
             .map_err(|error| status::of_convert(&error))?;
+        let renames = change.collection == Collection::Aliases;
         self.commit(&id, &Command::ChangeRegistry { change })
             .await?;
-        Ok(Response::new(v1::ChangeRegistryReply {
-            epoch: self.epoch(),
-        }))
+        let epoch = self.epoch();
+        if renames {
+            self.until_tables_have(epoch).await;
+        }
+        Ok(Response::new(v1::ChangeRegistryReply { epoch }))
     }
 }

@@ -56,7 +56,7 @@ impl ClusterState {
             ApiError::new(Code::IndexNotFound, format!("Index `{uid}` not found."))
         })?;
         if uid != to {
-            if self.index_called(to).is_some() {
+            if self.is_taken(to) {
                 let message = format!("Index `{to}` already exists.");
                 return Err(ApiError::new(Code::IndexAlreadyExists, message));
             }
@@ -90,7 +90,8 @@ impl ClusterState {
             if !exists(first) {
                 unknown.insert(first);
             }
-            match (exists(second), swap.rename) {
+            let is_alias = self.registry.alias(second.as_str()).is_some();
+            match (exists(second) || swap.rename && is_alias, swap.rename) {
                 (true, true) => {
                     taken.insert((first, second));
                 }
