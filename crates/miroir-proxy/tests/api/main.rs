@@ -13,6 +13,7 @@ mod partial;
 mod read_routes;
 mod search;
 mod sessions;
+mod settings_change;
 mod statistics;
 mod support;
 mod unseen;
