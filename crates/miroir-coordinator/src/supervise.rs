@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::actor::{
-    Context, broadcast, planner, purge, scrub, settings, tasks, tend, webhooks, wiped,
+    Context, broadcast, cut, planner, purge, scrub, settings, tasks, tend, webhooks, wiped,
 };
 use crate::{migration, nodes, session};
 
@@ -59,6 +59,10 @@ pub const LEADER_ACTORS: &[Actor] = &[
     Actor {
         name: "broadcast",
         run: |ctx, cancel| Box::pin(broadcast::run(ctx, cancel)),
+    },
+    Actor {
+        name: "cut",
+        run: |ctx, cancel| Box::pin(cut::run(ctx, cancel)),
     },
     Actor {
         name: "tend",

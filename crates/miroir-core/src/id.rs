@@ -58,7 +58,7 @@ number_id! {
     Incarnation(u64)
 }
 
-/// The name of an index, as clients see it and as nodes store it.
+/// The name of an index: the uid that clients know it by, or what its nodes call it. Mostly these are the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IndexUid(String);
@@ -77,6 +77,15 @@ impl IndexUid {
             return Err(InvalidIndexUid(uid.to_owned()));
         }
         Ok(Self(uid.to_owned()))
+    }
+
+    /// What begins as this one and ends with a number. Both fit: the beginning is cut where it has to be.
+    #[must_use]
+    pub(crate) fn numbered(&self, number: u64) -> Self {
+        let end = format!("-{number}");
+        // Every allowed character is one byte long.
+        let kept = self.0.len().min(Self::LEN_MAX - end.len());
+        Self(format!("{}{end}", &self.0[..kept]))
     }
 
     /// The uid as text.

@@ -1,5 +1,6 @@
 //! Pure decisions of Miroir: cluster state, placement, routing, migration, merging.
 
+pub mod called;
 pub mod cluster;
 pub mod id;
 pub mod migration;

@@ -84,6 +84,7 @@ impl Node {
         let engine = Engine::open(
             EngineOptions {
                 root: root.join("indexes"),
+                dumps: config.dump_dir.clone(),
                 indexing_threads: config.max_indexing_threads,
                 indexing_memory_bytes: config.max_indexing_memory_bytes,
             },

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::hidden_field::scrub_message;
+use miroir_core::routing::IndexRoute;
 use miroir_meili::{NodeError, RawResponse};
 use serde_json::json;
 
@@ -100,6 +101,18 @@ impl HttpError {
             message: scrub_message(&error.message).into_owned(),
             retry_after_s: None,
         }
+    }
+
+    /// A node's error about one of some indexes, which clients may call otherwise.
+    #[must_use]
+    pub fn about<'a>(mut self, indexes: impl IntoIterator<Item = &'a IndexRoute>) -> Self {
+        let aliases = indexes.into_iter().filter_map(IndexRoute::alias);
+        let mut told = aliases.map(|alias| alias.retell(&self.message));
+        // What one is called on nodes may be what clients call another: a message is told anew once only.
+        if let Some(message) = told.find(|told| *told != self.message) {
+            self.message = message;
+        }
+        self
     }
 
     /// The error of one search of several. An unknown index is not part of the path then, so that

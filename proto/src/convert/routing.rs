@@ -138,6 +138,7 @@ impl From<&RoutingTable> for v1::Table {
                 .map(|index| index.as_ref().into())
                 .collect(),
             registry: Some(table.registry.as_ref().into()),
+            writes_held: table.writes_held,
         }
     }
 }
@@ -161,6 +162,7 @@ impl TryFrom<v1::Table> for RoutingTable {
             proxies: table.proxies.into_iter().map(proxy_from_proto).collect(),
             indexes: indexes.collect::<Result<_, ConvertError>>()?,
             registry: registry(table.registry)?.unwrap_or_default(),
+            writes_held: table.writes_held,
         })
     }
 }
@@ -186,6 +188,7 @@ impl From<&TableDelta> for v1::TableDelta {
                 .collect(),
             removed: delta.removed.iter().map(ToString::to_string).collect(),
             registry: delta.registry.as_deref().map(Into::into),
+            writes_held: delta.writes_held,
         }
     }
 }
@@ -216,6 +219,7 @@ impl TryFrom<v1::TableDelta> for TableDelta {
                 .collect::<Result<_, _>>()
                 .map_err(|_| ConvertError::new("TableDelta", "removed"))?,
             registry: registry(delta.registry)?,
+            writes_held: delta.writes_held,
         })
     }
 }
@@ -224,6 +228,11 @@ impl From<&IndexRoute> for v1::IndexRoute {
     fn from(index: &IndexRoute) -> Self {
         Self {
             uid: index.uid.to_string(),
+            name: if index.name == index.uid {
+                String::new()
+            } else {
+                index.name.to_string()
+            },
             incarnation: index.incarnation.0,
             primary_key: index.primary_key.clone(),
             writer: index.writer.map(|proxy| proxy.0),
@@ -259,8 +268,15 @@ impl TryFrom<v1::IndexRoute> for IndexRoute {
             let shard = u16::try_from(one.shard).map_err(|_| wrong("leftovers"))?;
             Ok((NodeId(one.node), ShardId(shard)))
         });
+        let uid = IndexUid::parse(&index.uid).map_err(|_| wrong("uid"))?;
+        // A coordinator that says none knows of no swaps.
+        let name = match index.name.as_str() {
+            "" => uid.clone(),
+            name => IndexUid::parse(name).map_err(|_| wrong("name"))?,
+        };
         Ok(Self {
-            uid: IndexUid::parse(&index.uid).map_err(|_| wrong("uid"))?,
+            uid,
+            name,
             incarnation: Incarnation(index.incarnation),
             primary_key: index.primary_key,
             writer: index.writer.map(ProxyId),

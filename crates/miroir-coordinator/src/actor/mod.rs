@@ -1,6 +1,7 @@
 //! What the leading coordinator does by itself. The table of all actors is in [`crate::supervise`].
 
 pub mod broadcast;
+pub mod cut;
 pub mod leadership;
 mod lost;
 pub mod planner;

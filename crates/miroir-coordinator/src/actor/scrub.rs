@@ -114,7 +114,7 @@ fn next(
             if !comparable {
                 continue;
             }
-            let place = (index.uid.clone(), shard);
+            let place = (index.name().clone(), shard);
             if last.is_none_or(|last| place > *last) {
                 return Some(place);
             }

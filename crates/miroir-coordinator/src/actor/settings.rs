@@ -239,10 +239,10 @@ impl<C: Cluster> Watch<C> {
     }
 }
 
-/// Every place that holds something of an index.
+/// Every place that holds something of an index, which is told by its name on nodes.
 fn holders(state: &ClusterState) -> BTreeSet<Place> {
     let of_index = |index: &Index| {
-        let uid = index.uid.clone();
+        let uid = index.name().clone();
         let nodes = state.holders(index).into_iter();
         nodes
             .map(move |node| (uid.clone(), node))
@@ -272,7 +272,7 @@ fn settled(state: &ClusterState) -> BTreeMap<Place, Wanted> {
                     desired: index.settings.desired.clone(),
                     task,
                 };
-                wanted.insert((index.uid.clone(), node), one);
+                wanted.insert((index.name().clone(), node), one);
             }
         }
     }

@@ -157,7 +157,7 @@ impl<C: Cluster> Tracker<C> {
     /// When the nodes of a write disagree, takes the copies that lack it out of use. Answers whether the write
     /// is on a good copy of everything that failed; `None` while that is not certain.
     async fn eject_odd(&self, work: &Work, shares: &[Share]) -> anyhow::Result<Option<bool>> {
-        let (TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion, Some(index)) =
+        let (TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion, Some(_)) =
             (work.task.kind, &work.task.index)
         else {
             return Ok(Some(false));
@@ -166,10 +166,13 @@ impl<C: Cluster> Tracker<C> {
             return Ok(Some(false));
         };
         let found = self.ctx.read(|state| {
-            let index = state.indexes.get(index)?;
-            Some((index.incarnation, copies::odd(index, &failed, &well)))
+            // A swap may have given the task another uid, and that uid another index.
+            let uid = state.tasks.get(work.task.uid)?.index.as_ref()?;
+            let index = state.index_called(uid)?;
+            let whose = (index.name().clone(), index.incarnation);
+            Some((whose, copies::odd(index, &failed, &well)))
         });
-        let Some((incarnation, odd)) = found else {
+        let Some(((index, incarnation), odd)) = found else {
             return Ok(Some(false));
         };
         // All at once: half of them would be repaired before the others are known.

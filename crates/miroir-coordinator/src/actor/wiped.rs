@@ -179,7 +179,7 @@ fn known_on<C: Cluster>(ctx: &Context<C>, node: NodeId) -> Vec<Known> {
             let of_node = index.nodes.get(&node)?;
             let expected = of_node.created_at.is_some() || of_node.settings_task.is_some();
             expected.then(|| Known {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 of_node: of_node.clone(),
             })

@@ -5,17 +5,19 @@ mod list;
 mod pending;
 
 use miroir_core::cluster::{Command, Outcome, Task};
-use miroir_core::id::TaskUid;
+use miroir_core::id::{Epoch, TaskUid};
+use miroir_core::registry::{Change, Collection};
 use miroir_proto::v1::catalog_server::Catalog;
 use miroir_proto::{ConvertError, v1};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::commit::commit;
-use super::status;
+use super::{dump, status};
 use crate::actor::Context;
 use crate::cluster::Cluster;
 use crate::raft::ReadError;
+use crate::session::Barriers;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -61,6 +63,25 @@ impl CatalogService {
             task: task.0,
             epoch: self.epoch(),
         }))
+    }
+
+    /// Commits what indexes are called from now on, and waits until no proxy takes requests by what they were called
+    /// before. Whoever asked and does not wait so long learns nothing, asks again under the same id, and waits for the
+    /// same.
+    async fn commit_names(
+        &self,
+        id: &str,
+        command: &Command,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let reply = self.commit_task(id, command).await?;
+        self.until_tables_have(reply.get_ref().epoch).await;
+        Ok(reply)
+    }
+
+    /// Waits until every proxy goes by a table of `epoch` or later, or may not go by any.
+    async fn until_tables_have(&self, epoch: u64) {
+        let barriers = Barriers::new(self.ctx.cluster.clone(), self.ctx.sessions.clone());
+        barriers.tables(Epoch(epoch)).await;
     }
 
     /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
@@ -192,6 +213,26 @@ impl Catalog for CatalogService {
             .await
     }
 
+    async fn swap_indexes(
+        &self,
+        request: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_names(&id, &convert::swap_indexes(request)?)
+            .await
+    }
+
+    async fn rename_index(
+        &self,
+        request: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_names(&id, &convert::rename_index(request)?)
+            .await
+    }
+
     async fn register_writes(
         &self,
         request: Request<v1::RegisterWritesRequest>,
@@ -289,6 +330,16 @@ impl Catalog for CatalogService {
         Ok(answer(task, freshness))
     }
 
+    async fn get_dump(
+        &self,
+        request: Request<v1::GetDumpRequest>,
+    ) -> Result<Response<v1::Dump>, Status> {
+        let task = TaskUid(request.into_inner().task);
+        let freshness = self.fresh().await?;
+        let told = dump::told(&self.ctx, task).await;
+        Ok(answer(told?, freshness))
+    }
+
     async fn list_tasks(
         &self,
         request: Request<v1::ListTasksRequest>,
@@ -313,13 +364,16 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let change = request
+        let change: Change = request
             .try_into()
             .map_err(|error| status::of_convert(&error))?;
+        let renames = change.collection == Collection::Aliases;
         self.commit(&id, &Command::ChangeRegistry { change })
             .await?;
-        Ok(Response::new(v1::ChangeRegistryReply {
-            epoch: self.epoch(),
-        }))
+        let epoch = self.epoch();
+        if renames {
+            self.until_tables_have(epoch).await;
+        }
+        Ok(Response::new(v1::ChangeRegistryReply { epoch }))
     }
 }

@@ -90,7 +90,6 @@ pub fn of_rejection(rejection: &Rejection) -> Status {
         | Rejection::TooLate { .. }
         | Rejection::UnknownProxy(_)
         | Rejection::OtherIncarnation(_)
-        | Rejection::IndexDeparting(_)
         | Rejection::TooFewNodes { .. }
         | Rejection::PrimaryKeyExists { .. }
         | Rejection::NotWriter { .. }
@@ -171,7 +170,6 @@ mod tests {
         let table = [
             (Rejection::IndexExists(uid()), Code::AlreadyExists),
             (Rejection::UnknownIndex(uid()), Code::NotFound),
-            (Rejection::IndexDeparting(uid()), Code::FailedPrecondition),
             (Rejection::NotInitialised, Code::FailedPrecondition),
             (Rejection::Invalid("no".to_owned()), Code::InvalidArgument),
             (

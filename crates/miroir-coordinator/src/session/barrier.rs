@@ -43,6 +43,17 @@ impl<C: Cluster> Barriers<C> {
             .await;
     }
 
+    /// Waits until every proxy that may still write takes new requests by a table of `epoch` or newer. What began by
+    /// an older one may still be under way. A proxy whose lease has run out may read by an older one for as long as it
+    /// is cut off, as it may in other respects.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn tables(&self, epoch: Epoch) {
+        self.wait(|state| tables_passed(state, &self.sessions, epoch))
+            .await;
+    }
+
     /// Whether [`reads`](Self::reads) would end at once, in a state that is being looked at.
     pub fn reads_have_passed(&self, state: &ClusterState, epoch: Epoch) -> bool {
         reads_passed(state, &self.sessions, epoch)
@@ -84,6 +95,15 @@ fn writes_passed(
             .view(writer)
             .is_some_and(|view| view.writes_epoch >= epoch),
     }
+}
+
+fn tables_passed(state: &ClusterState, sessions: &Sessions, epoch: Epoch) -> bool {
+    let mut alive = state.proxies.values().filter(|proxy| !proxy.lost);
+    // Neither goes past the proxy's table, whatever is under way.
+    alive.all(|proxy| {
+        let view = sessions.view(proxy.id);
+        view.is_some_and(|view| view.writes_epoch.max(view.reads_epoch) >= epoch)
+    })
 }
 
 fn reads_passed(state: &ClusterState, sessions: &Sessions, epoch: Epoch) -> bool {
@@ -190,6 +210,24 @@ mod tests {
         assert!(!passed(&state), "a new leader has heard nothing");
         state.apply(20, 0, &Command::LoseProxy { proxy: writer });
         assert!(passed(&state), "a lost writer writes no more");
+    }
+
+    #[test]
+    fn new_names_are_waited_for_at_every_proxy_that_may_write() {
+        let ((mut state, writer, reader, _), sessions) = (state(), sessions());
+        let passed = |state: &ClusterState| tables_passed(state, &sessions, Epoch(9));
+        let of_writer = sessions.opened(writer).expect("not condemned");
+        // An old read is still under way, new requests go by the new table.
+        sessions.acknowledged(writer, of_writer, Epoch(9), Epoch(5));
+        assert!(!passed(&state), "the other has not called yet");
+        let of_reader = sessions.opened(reader).expect("not condemned");
+        sessions.acknowledged(reader, of_reader, Epoch(8), Epoch(8));
+        assert!(
+            !passed(&state),
+            "the other takes requests by an older table"
+        );
+        state.apply(20, 0, &Command::LoseProxy { proxy: reader });
+        assert!(passed(&state), "a lost proxy writes no more");
     }
 
     #[test]

@@ -129,11 +129,25 @@ pub struct NodeIndex {
     pub created_at: Option<String>,
 }
 
+/// A settings version that a node has enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedSettings {
+    /// The node.
+    pub node: NodeId,
+    /// The version.
+    pub version: u64,
+    /// The node's task.
+    pub node_task: u32,
+}
+
 /// An index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Index {
-    /// Its uid, and its name on every node.
+    /// The uid that clients know it by. It changes by swaps and renames.
     pub uid: IndexUid,
+    /// What nodes call it, where that is not its uid; [`name`](Self::name) answers in either case.
+    #[serde(default)]
+    pub other_name: Option<IndexUid>,
     /// Which life of that uid.
     pub incarnation: Incarnation,
     /// The documents' id field, once known.
@@ -159,6 +173,19 @@ pub struct Index {
 }
 
 impl Index {
+    /// Its name on every node, and its identity in commands and records: the same for its whole life.
+    #[must_use]
+    pub fn name(&self) -> &IndexUid {
+        self.other_name.as_ref().unwrap_or(&self.uid)
+    }
+
+    /// Has clients know it by another uid; its name on nodes stays.
+    pub(crate) fn call(&mut self, uid: IndexUid) {
+        let name = self.name().clone();
+        self.other_name = (name != uid).then_some(name);
+        self.uid = uid;
+    }
+
     /// The copies of one shard.
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Option<&ShardPlacement> {
@@ -184,9 +211,9 @@ impl Index {
 /// An index that was deleted, for as long as some node holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepartedIndex {
-    /// Its uid, which a new index may bear already.
+    /// Its name on nodes. No new index is given it before they have all deleted this one.
     pub uid: IndexUid,
-    /// Which life of that uid.
+    /// Which life of that name.
     pub incarnation: Incarnation,
     /// The task that waits for it.
     pub task: TaskUid,

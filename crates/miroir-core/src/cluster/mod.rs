@@ -6,10 +6,13 @@
 
 mod apply;
 mod command;
+mod cut;
 mod idempotency;
 mod index;
+mod moves;
 mod outcome;
 mod policy;
+mod swap;
 mod task;
 mod task_query;
 mod topology;
@@ -19,17 +22,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{
-    AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
-    TaskUpdate, Write,
-};
+pub use command::{Command, Control, NewIndex, NewTask, NodeSpec, TaskUpdate, Write};
+pub use cut::{Cut, CutIndex, CutStage, CutStep, KeptDump};
 pub use idempotency::{Digest, Idempotency, Keeping, KnownWrite, KnownWrites};
 pub use index::{
-    DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
-    UnprovenSettings,
+    AppliedSettings, DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings,
+    ShardPlacement, UnprovenSettings,
 };
+pub use moves::{MigrationReport, PlannedMove};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
+pub use swap::{IndexRename, IndexSwap, named_twice};
 pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use task_query::TaskQuery;
 pub use topology::{
@@ -55,7 +58,7 @@ pub struct ClusterState {
     pub groups: BTreeMap<GroupId, Group>,
     /// Proxies that may still read or write by some table.
     pub proxies: BTreeMap<ProxyId, Proxy>,
-    /// Indexes by uid.
+    /// Indexes by their name on nodes. [`index_called`](Self::index_called) finds them by uid.
     pub indexes: BTreeMap<IndexUid, Index>,
     /// Deleted indexes that some node still holds.
     pub departed: Vec<DepartedIndex>,
@@ -70,6 +73,12 @@ pub struct ClusterState {
     /// Tasks that some nodes have still to be asked for.
     #[serde(default)]
     pub broadcasts: Vec<Broadcast>,
+    /// Whether writers hold what they have not sent yet, for a dump of the whole cluster.
+    #[serde(default)]
+    pub writes_held: bool,
+    /// What the newest dumps of the whole cluster hold, oldest first.
+    #[serde(default)]
+    pub dumps: Vec<KeptDump>,
     /// Deletions of tasks that wait for some of them to end.
     #[serde(default)]
     pub deletions: Vec<TaskDeletion>,
@@ -93,6 +102,20 @@ struct NextIds {
 }
 
 impl ClusterState {
+    /// The index that clients know by that uid. No two have the same.
+    #[must_use]
+    pub fn index_called(&self, uid: &IndexUid) -> Option<&Index> {
+        // Most indexes are called what their nodes call them.
+        let of_that_name = self.indexes.get(uid).filter(|index| index.uid == *uid);
+        of_that_name.or_else(|| self.indexes.values().find(|index| index.uid == *uid))
+    }
+
+    /// The uid of the index of that name on nodes; the name itself when there is no such index.
+    #[must_use]
+    pub fn uid_of<'a>(&'a self, name: &'a IndexUid) -> &'a IndexUid {
+        self.indexes.get(name).map_or(name, |index| &index.uid)
+    }
+
     /// The migration under way for a shard, if any. There is never more than one.
     #[must_use]
     pub fn active_migration(&self, index: &IndexUid, shard: ShardId) -> Option<&migration::Record> {
@@ -131,6 +154,8 @@ impl ClusterState {
             migrations: self.migrations.clone(),
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
+            writes_held: self.writes_held,
+            dumps: Vec::new(),
             deletions: self.deletions.clone(),
             known_writes: KnownWrites::default(),
             registry: Arc::clone(&self.registry),

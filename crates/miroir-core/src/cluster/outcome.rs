@@ -194,15 +194,12 @@ pub enum Rejection {
     /// No such index.
     #[error("Index `{0}` not found.")]
     UnknownIndex(IndexUid),
-    /// The index was deleted, and perhaps created again, since.
-    #[error("index `{0}` was deleted since")]
+    /// The index was deleted, and perhaps created again, since; or another one has its uid.
+    #[error("index `{0}` is another by now, or gone")]
     OtherIncarnation(IndexUid),
     /// An index created twice.
     #[error("Index `{0}` already exists.")]
     IndexExists(IndexUid),
-    /// The index was deleted, and some node still has it.
-    #[error("index `{0}` is still being deleted on some node")]
-    IndexDeparting(IndexUid),
     /// Too few nodes for the copies asked for.
     #[error(
         "replica group {group} has {nodes} nodes and cannot hold {replication_factor} copies of a shard; add nodes or lower the replication factor"
@@ -289,7 +286,6 @@ impl Rejection {
             Self::NotWriter { .. }
             | Self::UnknownProxy(_)
             | Self::OtherIncarnation(_)
-            | Self::IndexDeparting(_)
             | Self::TooFewInSync { .. }
             | Self::StalePlan(_)
             | Self::StaleStep { .. } => true,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Cut;
 use crate::id::{IndexUid, NodeId, TaskUid};
 
 /// What a task does, in Meilisearch's words.
@@ -21,6 +22,8 @@ pub enum TaskKind {
     IndexCreation,
     /// Changes an index's primary key.
     IndexUpdate,
+    /// Exchanges the uids of indexes.
+    IndexSwap,
     /// Deletes an index.
     IndexDeletion,
     /// Gives back disk space that an index does not use.
@@ -33,22 +36,29 @@ pub enum TaskKind {
     DumpCreation,
     /// Has every node write a snapshot.
     SnapshotCreation,
+    /// Makes, changes or deletes a dynamic search rule.
+    DsrUpdate,
+    /// Deletes every dynamic search rule.
+    DsrClear,
 }
 
 impl TaskKind {
     /// Every kind, in Meilisearch's order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::DocumentAdditionOrUpdate,
         Self::DocumentDeletion,
         Self::SettingsUpdate,
         Self::IndexCreation,
         Self::IndexDeletion,
         Self::IndexUpdate,
+        Self::IndexSwap,
         Self::TaskCancelation,
         Self::TaskDeletion,
         Self::DumpCreation,
         Self::SnapshotCreation,
         Self::IndexCompaction,
+        Self::DsrUpdate,
+        Self::DsrClear,
     ];
 
     /// The name clients see.
@@ -60,12 +70,15 @@ impl TaskKind {
             Self::SettingsUpdate => "settingsUpdate",
             Self::IndexCreation => "indexCreation",
             Self::IndexUpdate => "indexUpdate",
+            Self::IndexSwap => "indexSwap",
             Self::IndexDeletion => "indexDeletion",
             Self::IndexCompaction => "indexCompaction",
             Self::TaskCancelation => "taskCancelation",
             Self::TaskDeletion => "taskDeletion",
             Self::DumpCreation => "dumpCreation",
             Self::SnapshotCreation => "snapshotCreation",
+            Self::DsrUpdate => "dsrUpdate",
+            Self::DsrClear => "dsrClear",
         }
     }
 
@@ -158,10 +171,13 @@ pub struct Broadcast {
     pub task: TaskUid,
     /// What each node is asked for.
     pub kind: TaskKind,
-    /// The index it is about.
+    /// The index it is about, by its name on nodes.
     pub index: Option<IndexUid>,
     /// The nodes that have still to be asked.
     pub waiting: BTreeSet<NodeId>,
+    /// Set for a dump, which is a cut through the whole cluster: how far that has got.
+    #[serde(default)]
+    pub cut: Option<Cut>,
 }
 
 /// A task.
@@ -169,7 +185,7 @@ pub struct Broadcast {
 pub struct Task {
     /// Its uid.
     pub uid: TaskUid,
-    /// The index it is about.
+    /// The index it is about, by the uid that clients know it by: swaps and renames change it.
     pub index: Option<IndexUid>,
     /// What it does.
     pub kind: TaskKind,
@@ -259,6 +275,11 @@ impl TaskRegistry {
                 self.unfinished.remove(&uid);
             }
         }
+    }
+
+    /// Shows every task to `change`, which must leave uid and status as they are.
+    pub(crate) fn revise(&mut self, change: impl FnMut(&mut Task)) {
+        self.by_uid.values_mut().for_each(change);
     }
 
     /// Forgets a task, if it is final; answers whether it was.

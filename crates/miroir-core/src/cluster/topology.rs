@@ -134,7 +134,7 @@ pub enum OperationKind {
     },
     /// Make the copies of an index as many as its replication factor says.
     ChangeReplicationFactor {
-        /// The index.
+        /// The index, by its name on nodes.
         uid: IndexUid,
         /// Which life of that uid.
         incarnation: Incarnation,
@@ -145,7 +145,7 @@ pub enum OperationKind {
     },
     /// Make the placement what it would be if it were made anew with the fewest moves.
     Rebalance {
-        /// One index; `None` is all.
+        /// One index, by its name on nodes; `None` is all.
         uid: Option<IndexUid>,
     },
     /// Move one copy of one shard.

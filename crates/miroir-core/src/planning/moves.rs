@@ -47,7 +47,7 @@ pub(super) fn changes_of(
     of_interest: impl Fn(&Change) -> bool,
 ) -> Option<Vec<Change>> {
     let scope = Scope {
-        index: index.uid.as_str(),
+        index: index.name().as_str(),
         group: goal.group,
     };
     let current = future_holders(state, index, goal.group);
@@ -100,7 +100,7 @@ pub(super) fn as_move(index: &Index, group: GroupId, change: Change) -> Option<P
         (None, None) => return None,
     };
     Some(PlannedMove {
-        uid: index.uid.clone(),
+        uid: index.name().clone(),
         incarnation: index.incarnation,
         shard: change.shard,
         group,

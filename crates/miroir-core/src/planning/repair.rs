@@ -44,7 +44,7 @@ fn stale(
         .iter()
         .find(|r| r.state == ReplicaState::Stale && is_up(r.node))?;
     Some(PlannedMove {
-        uid: index.uid.clone(),
+        uid: index.name().clone(),
         incarnation: index.incarnation,
         shard: id,
         group: stale.group,
@@ -66,7 +66,7 @@ fn left_behind(
         |(node, at): &&(NodeId, ShardId)| *at == id && shard.on(*node).is_none() && is_up(*node);
     let (node, _) = index.leftovers.iter().find(left)?;
     Some(PlannedMove {
-        uid: index.uid.clone(),
+        uid: index.name().clone(),
         incarnation: index.incarnation,
         shard: id,
         group: state.nodes.get(node)?.group,
@@ -96,7 +96,7 @@ fn gaps(
                 planned
                     .iter()
                     .chain(&moves)
-                    .any(|one| one.uid == index.uid && one.shard == shard)
+                    .any(|one| one.uid == *index.name() && one.shard == shard)
             };
             let missing = |change: &Change| change.from.is_none();
             let added = changes_of(state, index, &goal, missing).unwrap_or_default();

@@ -104,11 +104,11 @@ fn step_of(state: &ClusterState, operation: &Operation) -> Step {
         OperationKind::ChangeReplicationFactor {
             uid, incarnation, ..
         } => {
-            let meant = |index: &Index| index.uid == *uid && index.incarnation == *incarnation;
+            let meant = |index: &Index| index.name() == uid && index.incarnation == *incarnation;
             settle(state, operation, &staying(state), meant, |_| true)
         }
         OperationKind::Rebalance { uid } => {
-            let meant = |index: &Index| uid.as_ref().is_none_or(|uid| index.uid == *uid);
+            let meant = |index: &Index| uid.as_ref().is_none_or(|uid| index.name() == uid);
             settle(state, operation, &staying(state), meant, |_| true)
         }
         OperationKind::ReplaceLost { node } => replace(state, operation, *node),
@@ -172,7 +172,7 @@ fn gather(
                 continue;
             };
             let excused = |change: &Change| {
-                let key = (index.uid.clone(), goal.group, change.shard);
+                let key = (index.name().clone(), goal.group, change.shard);
                 operation.excused.contains(&key)
             };
             for change in changes {

@@ -37,7 +37,7 @@ pub fn assign_writers(
             break;
         };
         *count += 1;
-        assigned.push((index.uid.clone(), index.incarnation, *proxy));
+        assigned.push((index.name().clone(), index.incarnation, *proxy));
     }
     assigned
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{IndexRoute, RoutingTable, ShardRoute};
+use crate::called::Alias;
 use crate::id::{GroupId, MigrationId, NodeId, ShardId};
 
 /// What one node answers of a search.
@@ -56,6 +57,15 @@ impl ShardRoute {
 }
 
 impl IndexRoute {
+    /// What nodes call it and what clients do, where these differ.
+    #[must_use]
+    pub fn alias(&self) -> Option<Alias> {
+        (self.name != self.uid).then(|| Alias {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+        })
+    }
+
     /// The shard of that id.
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Option<&ShardRoute> {

@@ -65,8 +65,10 @@ pub struct ShardRoute {
 /// An index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IndexRoute {
-    /// Its uid, and its name on every node.
+    /// The uid that clients know it by.
     pub uid: IndexUid,
+    /// Its name on every node, by which the coordinators are told of it. No swap changes it.
+    pub name: IndexUid,
     /// Which life of that uid.
     pub incarnation: Incarnation,
     /// The documents' id field, once known.
@@ -107,8 +109,11 @@ pub struct RoutingTable {
     pub groups: BTreeSet<GroupId>,
     /// Proxies by id, without those that are lost.
     pub proxies: BTreeMap<ProxyId, ProxyRoute>,
-    /// Indexes by uid. Shared with the table before, where nothing changed.
+    /// Indexes by the uid that clients know. Shared with the table before, where nothing changed.
     pub indexes: BTreeMap<IndexUid, Arc<IndexRoute>>,
+    /// Whether writers are to hold what they have not sent yet.
+    #[serde(default)]
+    pub writes_held: bool,
     /// API keys and other small things, by which requests are judged.
     pub registry: Arc<Registry>,
 }
@@ -153,8 +158,17 @@ impl RoutingTable {
                 .values()
                 .map(|index| (index.uid.clone(), Arc::new(index_route(state, index))))
                 .collect(),
+            writes_held: state.writes_held,
             registry: Arc::clone(&state.registry),
         })
+    }
+
+    /// The index of that name on nodes.
+    #[must_use]
+    pub fn named(&self, name: &IndexUid) -> Option<&Arc<IndexRoute>> {
+        // Most indexes are called what their nodes call them.
+        let of_that_uid = self.indexes.get(name).filter(|route| route.name == *name);
+        of_that_uid.or_else(|| self.indexes.values().find(|route| route.name == *name))
     }
 
     /// The index of that uid.
@@ -183,6 +197,7 @@ fn index_route(state: &ClusterState, index: &Index) -> IndexRoute {
     });
     IndexRoute {
         uid: index.uid.clone(),
+        name: index.name().clone(),
         incarnation: index.incarnation,
         primary_key: index.primary_key.clone(),
         writer: index.writer,

@@ -144,6 +144,7 @@ fn a_deleted_index_does_not_wait_for_a_node_forced_out() {
         uid: uid("books"),
         incarnation,
         proxy: support::WRITER,
+        called: None,
         task: crate::walk::task(miroir_core::cluster::TaskKind::IndexDeletion),
     });
     accepted(

@@ -76,6 +76,7 @@ fn every_command_with_a_key_is_carried_out_once() {
             uid: uid("books"),
             incarnation,
             proxy: WRITER,
+            called: None,
             task: task(6, 1),
         },
     ];

@@ -23,6 +23,7 @@ fn open(root: &Path) -> (Arc<Engine>, Arc<TaskQueue>) {
     let store = Store::open(&root.join("tasks")).unwrap();
     let options = EngineOptions {
         root: root.join("indexes"),
+        dumps: root.join("dumps"),
         indexing_threads: 1,
         indexing_memory_bytes: 64 << 20,
     };

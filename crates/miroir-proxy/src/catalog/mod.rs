@@ -7,6 +7,7 @@ mod call;
 mod coordinators;
 mod error;
 mod registry;
+mod swap;
 mod tasks;
 
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub use tasks::{PendingTasks, TaskFilter, TaskList};
 /// The time a call may take when its maker sets none: longer than an election.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// One life of an index.
+/// One life of an index, by its name on nodes.
 pub type IndexRef<'a> = (&'a IndexUid, Incarnation);
 
 /// An index that exists now.
@@ -226,14 +227,16 @@ impl Catalog {
         Ok(Epoch(answer.await?.epoch))
     }
 
-    /// Deletes an index. Only its writer may, once its lanes are drained.
+    /// Deletes an index that clients call `called`. Only its writer may, once its lanes are drained.
     ///
     /// # Errors
-    /// [`CatalogError`], among others [`Rejection::NotWriter`].
+    /// [`CatalogError`], among others [`Rejection::NotWriter`], and [`Rejection::OtherIncarnation`] when another index
+    /// is called so by now.
     pub async fn delete_index(
         &self,
         id: Uuid,
         index: IndexRef<'_>,
+        called: &IndexUid,
         proxy: ProxyId,
         task: &NewTask,
     ) -> Result<RegisteredTask, CatalogError> {
@@ -242,6 +245,7 @@ impl Catalog {
             index: Some(index_ref(index)),
             proxy: proxy.0,
             task: Some(task.into()),
+            called: Some(called.to_string()),
         };
         let answer = self.call(message, |mut client, request| async move {
             client.delete_index(request).await
@@ -293,6 +297,7 @@ impl Catalog {
             request_id: id.to_string(),
             uid: index.map(ToString::to_string),
             task: Some(task.into()),
+            rules: None,
         };
         let answer = self.call(message, |mut client, request| async move {
             client.register_task(request).await

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use miroir_core::cluster::{Idempotency, NewTask, Task, TaskQuery};
 use miroir_core::id::{Epoch, IndexUid, NodeId, TaskUid};
 use miroir_proto::{ConvertError, v1};
+use serde_json::Value;
+use tonic::{Code, Response};
 use uuid::Uuid;
 
 use super::{Catalog, CatalogError, RegisteredTask, registered};
@@ -72,6 +74,30 @@ impl Catalog {
             })
             .await?;
         Ok(list.results.into_iter().next())
+    }
+
+    /// The manifest of a dump of the whole cluster, as JSON; `None` without such a dump, or before nodes were asked.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn dump_manifest(&self, task: TaskUid) -> Result<Option<Value>, CatalogError> {
+        let message = v1::GetDumpRequest { task: task.0 };
+        let answer = self.call(message, |mut client, request| async move {
+            match client.get_dump(request).await {
+                Err(status) if status.code() == Code::NotFound => {
+                    Ok(Response::new(v1::Dump::default()))
+                }
+                answered => answered,
+            }
+        });
+        let dump = answer.await?;
+        if dump.manifest.is_empty() {
+            return Ok(None);
+        }
+        let manifest = serde_json::from_str(&dump.manifest);
+        manifest.map(Some).map_err(|error| CatalogError::Protocol {
+            detail: error.to_string(),
+        })
     }
 
     /// A page of tasks.
@@ -194,6 +220,7 @@ impl Catalog {
             request_id: id.to_string(),
             uid: index.map(ToString::to_string),
             task: Some(task.into()),
+            rules: None,
         };
         let answer = self.call(message, |mut client, request| async move {
             client.broadcast(request).await

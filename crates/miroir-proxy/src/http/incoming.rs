@@ -152,7 +152,7 @@ fn accept(accepted: &Accepted, mut session: SessionToken) -> Response {
     (StatusCode::ACCEPTED, session, axum::Json(summary)).into_response()
 }
 
-fn refuse(error: &WriteError) -> Response {
+pub(super) fn refuse(error: &WriteError) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = HeaderValue::from_static("application/json");
     let mut response = (status, [(header::CONTENT_TYPE, json)], error.body()).into_response();

@@ -3,10 +3,6 @@
 /// How paths of routes begin that a cluster cannot offer, with the reason and what to do instead.
 const REASONS: &[(&str, &str)] = &[
     (
-        "/swap-indexes",
-        "An index lies on its nodes under its own uid, and two indexes cannot change names on all of them at one moment. Fill a new index and have clients use its uid.",
-    ),
-    (
         "/indexes/{uid}/documents/edit",
         "Every copy would run the function by itself, over what Miroir keeps in documents too, and copies could come to differ. Read the documents and write them back.",
     ),
@@ -58,7 +54,7 @@ mod tests {
                 "{path}"
             );
         }
-        assert!(reason("/swap-indexes").is_some_and(|text| text.contains("uid")));
+        assert!(reason("/export").is_some_and(|text| text.contains("documents")));
         assert_eq!(reason("/indexes"), None);
     }
 }

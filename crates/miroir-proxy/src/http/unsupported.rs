@@ -11,7 +11,6 @@ use crate::error::HttpError;
 
 /// Routes of Meilisearch that this proxy refuses by name.
 pub const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/swap-indexes"),
     ("POST", "/indexes/{uid}/documents/edit"),
     ("POST", "/tasks/compact"),
     ("GET", "/tasks/{uid}/documents"),
@@ -19,11 +18,6 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/network"),
     ("PATCH", "/network"),
     ("POST", "/network/control"),
-    ("POST", "/dynamic-search-rules"),
-    ("DELETE", "/dynamic-search-rules"),
-    ("GET", "/dynamic-search-rules/{uid}"),
-    ("PATCH", "/dynamic-search-rules/{uid}"),
-    ("DELETE", "/dynamic-search-rules/{uid}"),
     ("GET", "/chats"),
     ("GET", "/chats/{workspace}"),
     ("DELETE", "/chats/{workspace}"),

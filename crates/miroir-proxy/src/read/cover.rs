@@ -151,7 +151,9 @@ impl Scope {
                 for (piece, result) in asked {
                     match result {
                         Ok(answer) => answers.push((piece, answer)),
-                        Err(Fault::Refused(error)) => return Err(error),
+                        Err(Fault::Refused(error)) => {
+                            return Err(error.about([self.route.as_ref()]));
+                        }
                         Err(Fault::Failed(why)) => {
                             let again = attempt.replace(piece, why)?;
                             pending.extend(send(&attempt.copies, again));

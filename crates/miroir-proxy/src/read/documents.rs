@@ -66,7 +66,8 @@ impl Reads {
             .map(|query| format!("?{query}"))
             .unwrap_or_default();
         let path = format!(
-            "/indexes/{uid}/documents/{}{parameters}",
+            "/indexes/{}/documents/{}{parameters}",
+            begun.scope.route.name,
             encode_segment(id)
         );
         let ask = |piece: Piece| {
@@ -224,7 +225,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Bytes, Fault> {
         let body = query.body(piece, window).map_err(Fault::Refused)?;
-        let path = format!("/indexes/{}/documents/fetch", scope.route.uid);
+        let path = format!("/indexes/{}/documents/fetch", scope.route.name);
         self.post(piece, &path, &body, caller).await
     }
 }

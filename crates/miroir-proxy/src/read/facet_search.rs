@@ -24,7 +24,7 @@ impl Reads {
         let query = search.body(None)?.to_string();
         let key = choice::key(&[uid.as_bytes(), query.as_bytes()]);
         begun.scope.is_of(key, false);
-        let path = format!("/indexes/{uid}/facet-search");
+        let path = format!("/indexes/{}/facet-search", begun.scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {

@@ -100,7 +100,7 @@ impl Reads {
         let mut begun = self.begin(uid, caller).await?;
         let key = choice::key(&[uid.as_bytes(), b"fields"]);
         begun.scope.is_of(key, false);
-        let path = format!("/indexes/{uid}/fields");
+        let path = format!("/indexes/{}/fields", begun.scope.route.name);
         let all = json!({"offset": 0, "limit": ALL_FIELDS, "filter": query.filter});
         let ask = |piece: Piece| {
             let (path, all) = (&path, &all);

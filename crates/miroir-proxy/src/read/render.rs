@@ -4,6 +4,7 @@ use miroir_core::api_error::{ApiError, Code};
 use miroir_core::body;
 use miroir_core::hidden_field::shard_of;
 use miroir_core::id::ShardId;
+use miroir_core::routing::RoutingTable;
 use miroir_core::settings::client_template;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -57,6 +58,32 @@ impl RenderQuery {
         })
     }
 
+    /// The body with what nodes call the indexes. An index that is not there must not be asked for by a name that
+    /// another one may have on nodes.
+    fn for_nodes(&self, table: &RoutingTable) -> Result<Value, HttpError> {
+        let mut body = self.body.clone();
+        for (part, what) in [
+            ("input", "Cannot open index"),
+            (
+                "template",
+                "error while fetching template: cannot open index",
+            ),
+        ] {
+            let Some(index) = body.get_mut(part).and_then(|part| part.get_mut("indexUid")) else {
+                continue;
+            };
+            if let Some(uid) = index.as_str() {
+                let route = table.index(uid);
+                let route = route.ok_or_else(|| {
+                    let message = format!("{what} `{uid}`: Index `{uid}` not found.");
+                    ApiError::new(Code::IndexNotFound, message)
+                })?;
+                *index = Value::from(route.name.as_str());
+            }
+        }
+        Ok(body)
+    }
+
     /// Every index whose settings or documents would be seen.
     pub fn indexes(&self) -> impl Iterator<Item = &str> {
         self.named.iter().map(String::as_str)
@@ -93,12 +120,26 @@ impl Reads {
         begun.scope.only = Some([shard].into());
         let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
         begun.scope.is_of(key, false);
-        let ask = |piece: Piece| async move { self.post(&piece, PATH, &query.body, caller).await };
+        let body = query.for_nodes(&begun.scope.table)?;
+        let table = &begun.scope.table;
+        let routes: Vec<_> = query.indexes().filter_map(|uid| table.index(uid)).collect();
+        let ask = |piece: Piece| {
+            let (body, routes) = (&body, &routes);
+            async move {
+                match self.post(&piece, PATH, body, caller).await {
+                    Err(Fault::Refused(error)) => {
+                        Ok(Err(error.about(routes.iter().map(|route| route.as_ref()))))
+                    }
+                    answered => answered.map(Ok),
+                }
+            }
+        };
         let gathered = begun.scope.gather(self.upstream(), ask).await?;
         let answer = gathered.answers.into_iter().next();
-        answer
-            .map(|(_, body)| body)
-            .ok_or_else(|| HttpError::index_not_found(uid))
+        answer.map_or_else(
+            || Err(HttpError::index_not_found(uid)),
+            |(_, answer)| answer,
+        )
     }
 
     async fn render_anywhere(

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::search::{MergeError, NodeAnswer, Plan, SearchQuery, SearchSettings};
+use miroir_core::search::{MergeError, NodeAnswer, Pins, Plan, SearchQuery, SearchSettings};
 use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
@@ -58,6 +58,8 @@ impl Reads {
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
         settings.primary_key = begun.scope.route.primary_key.clone();
+        settings.pins = Pins::of(&begun.scope.table.registry, uid);
+        settings.alias = begun.scope.route.alias();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
         let key = search_key(begun.scope.route.uid.as_str(), &sole)?;
@@ -117,7 +119,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Reply, Fault> {
         let asked = |filter: Option<&str>| plan.body(filter).map_err(|e| Fault::Refused(e.into()));
-        let path = format!("/indexes/{}/search", scope.route.uid);
+        let path = format!("/indexes/{}/search", scope.route.name);
         let filter = piece.filter();
         let body = asked(filter.as_deref())?;
         let body = match self.post(&piece, &path, &body, caller).await {
@@ -144,7 +146,7 @@ impl Reads {
         let Some(request) = plan.values_request(body).map_err(unreadable)? else {
             return Ok(None);
         };
-        let path = format!("/indexes/{}/documents/fetch", scope.route.uid);
+        let path = format!("/indexes/{}/documents/fetch", scope.route.name);
         let values = self.post(piece, &path, &request, &Caller::nobody()).await?;
         Ok(Some(values))
     }

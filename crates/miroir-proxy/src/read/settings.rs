@@ -55,7 +55,7 @@ impl Reads {
         begun.scope.only = Some([ShardId(0)].into());
         let key = choice::key(&[uid.as_bytes(), b"settings"]);
         begun.scope.is_of(key, false);
-        let path = format!("/indexes/{uid}/settings{below}");
+        let path = format!("/indexes/{}/settings{below}", begun.scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move { self.get(&piece, path, caller).await }

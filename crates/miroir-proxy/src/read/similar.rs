@@ -99,7 +99,7 @@ impl Reads {
         owner: ShardId,
         caller: &Caller,
     ) -> Result<Gathered<Option<Bytes>>, HttpError> {
-        let path = format!("/indexes/{}/similar", scope.route.uid);
+        let path = format!("/indexes/{}/similar", scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {
@@ -129,7 +129,7 @@ impl Reads {
         vector: &Value,
         caller: &Caller,
     ) -> Result<Gathered<Bytes>, HttpError> {
-        let path = format!("/indexes/{}/search", scope.route.uid);
+        let path = format!("/indexes/{}/search", scope.route.name);
         let ask = |piece: Piece| {
             let path = &path;
             async move {
@@ -153,7 +153,7 @@ impl Reads {
         scope.only = Some([owner].into());
         let path = format!(
             "/indexes/{}/documents/{}?retrieveVectors=true&fields=_vectors",
-            scope.route.uid,
+            scope.route.name,
             query.id()
         );
         let caller = Caller::nobody();

@@ -176,8 +176,9 @@ impl Reads {
             true => "?showInternalDatabaseSizes=true",
             false => "",
         };
-        let statistics = format!("/indexes/{uid}/stats{parameters}");
-        let documents = format!("/indexes/{uid}/documents/fetch");
+        let name = &begun.scope.route.name;
+        let statistics = format!("/indexes/{name}/stats{parameters}");
+        let documents = format!("/indexes/{name}/documents/fetch");
         let ask = |piece: Piece| {
             let (statistics, documents) = (&statistics, &documents);
             async move {

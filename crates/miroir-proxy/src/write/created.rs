@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use miroir_core::id::{Incarnation, IndexUid, ProxyId};
+use miroir_core::id::{Incarnation, ProxyId};
 use tokio::sync::watch;
 
-/// One life of an index under one writer.
-pub(super) type Tenure = (IndexUid, Incarnation, ProxyId);
+/// One life of an index, which no other index has, under one writer.
+pub(super) type Tenure = (Incarnation, ProxyId);
 
 /// The indexes whose first writer this proxy is.
 #[derive(Debug, Clone)]
@@ -46,10 +46,7 @@ mod tests {
     #[tokio::test]
     async fn an_index_is_noted_under_the_identity_that_created_it() {
         let created = Created::new();
-        let tenure = |proxy| {
-            let uid = IndexUid::parse("x").expect("valid");
-            (uid, Incarnation(1), ProxyId(proxy))
-        };
+        let tenure = |proxy| (Incarnation(1), ProxyId(proxy));
         let (mine, later) = (tenure(1), tenure(2));
         let (mine, later) = (created.is_noted(&mine), created.is_noted(&later));
         tokio::pin!(mine, later);

@@ -13,8 +13,7 @@ use crate::control::Control;
 pub(super) fn report(control: &Control, work: &Work, shards: &[ShardId], sent: &IndexRoute) {
     let table = control.table();
     let newest = table
-        .indexes
-        .get(&sent.uid)
+        .named(&sent.name)
         .filter(|newest| newest.incarnation == sent.incarnation);
     let mut recording: BTreeMap<MigrationId, BTreeSet<ShardId>> = BTreeMap::new();
     for shard in shards {

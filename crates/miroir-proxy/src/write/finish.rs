@@ -3,9 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use miroir_core::called::told_of;
 use miroir_core::cluster::{NewTask, Rejection, Write};
 use miroir_core::hidden_field::scrub_message;
-use miroir_core::id::{NodeId, ShardId, TaskUid};
+use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
 use miroir_core::routing::IndexRoute;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,8 +29,7 @@ impl Sequencer {
         };
         let table = self.shared.control.table();
         let route = table
-            .indexes
-            .get(&self.index)
+            .named(&self.index)
             .filter(|route| route.incarnation == self.incarnation);
         match op.verdict(|shard, node| is_in_use(route.map(AsRef::as_ref), shard, node)) {
             Verdict::Register => {
@@ -38,7 +38,7 @@ impl Sequencer {
                 self.register(ticket, write);
             }
             Verdict::Refused(refusal) => {
-                let error = passed_on(&refusal);
+                let error = passed_on(&refusal, &op.uid);
                 self.end(ticket, Err(error));
             }
             Verdict::NotApplied(why) => {
@@ -107,14 +107,13 @@ impl Sequencer {
         let nowhere = op.is_nowhere();
         let table = self.shared.control.table();
         let route = table
-            .indexes
-            .get(&self.index)
+            .named(&self.index)
             .filter(|route| route.incarnation == self.incarnation);
         // Copies that are being built are compared before readers use them.
         let differ =
             op.copies_differ(|shard, node| is_in_use(route.map(AsRef::as_ref), shard, node));
         let answer = match result {
-            Ok(task) => Ok(self.accepted(task, &op.task)),
+            Ok(task) => Ok(op.accepted(task)),
             Err(Unregistered::Rejected(
                 Rejection::NotWriter { .. } | Rejection::OtherIncarnation(_),
             )) if nowhere => Err(WriteError::Moved),
@@ -157,16 +156,6 @@ impl Sequencer {
     fn end(&mut self, ticket: Ticket, answer: Result<Accepted, WriteError>) {
         if let Some(mut op) = self.ops.remove(&ticket) {
             op.answer(answer);
-        }
-    }
-
-    fn accepted(&self, task_uid: TaskUid, task: &NewTask) -> Accepted {
-        Accepted {
-            task_uid,
-            index_uid: self.index.clone(),
-            kind: task.kind,
-            enqueued_at_ms: now_ms(),
-            custom_metadata: task.custom_metadata.clone(),
         }
     }
 
@@ -217,7 +206,7 @@ impl Sequencer {
         let change: SettingsChange = change.clone();
         let answer = match result {
             Ok(changed) => {
-                let accepted = self.accepted(changed.task, &op.task);
+                let accepted = op.accepted(changed.task);
                 self.provisioning
                     .committed(changed.version, changed.task, desired, &change);
                 if let Some(route) = self.own_route(&self.shared.control.table()) {
@@ -238,10 +227,11 @@ impl Sequencer {
         };
         let catalog = self.shared.catalog.within(self.shared.config.hold);
         let (uid, incarnation, proxy) = (self.index.clone(), self.incarnation, self.proxy);
-        let (task, mailbox) = (op.task.clone(), self.mailbox.clone());
+        let (called, task, mailbox) = (op.uid.clone(), op.task.clone(), self.mailbox.clone());
         tokio::spawn(async move {
+            let index = (&uid, incarnation);
             let result = catalog
-                .delete_index(Uuid::now_v7(), (&uid, incarnation), proxy, &task)
+                .delete_index(Uuid::now_v7(), index, &called, proxy, &task)
                 .await;
             // A sequencer that ended has answered its clients already.
             let _ = mailbox.send(Message::Deleted { ticket, result });
@@ -259,7 +249,7 @@ impl Sequencer {
         let answer = match result {
             Ok(deleted) => {
                 self.ended = true;
-                Ok(self.accepted(deleted.task, &op.task))
+                Ok(op.accepted(deleted.task))
             }
             Err(error) => Err(uncommitted(&error)),
         };
@@ -297,7 +287,7 @@ fn is_elsewhere(rejection: &Rejection) -> bool {
 }
 
 /// A node's refusal as the client may see it.
-fn passed_on(refusal: &Refusal) -> WriteError {
+fn passed_on(refusal: &Refusal, uid: &IndexUid) -> WriteError {
     let error = &refusal.error;
     let for_the_client = error.kind == "invalid_request" && (400..500).contains(&refusal.status);
     if !for_the_client {
@@ -305,7 +295,7 @@ fn passed_on(refusal: &Refusal) -> WriteError {
         return WriteError::held("the nodes refuse this proxy's requests");
     }
     let body = json!({
-        "message": scrub_message(&error.message), "code": error.code, "type": error.kind, "link": error.link,
+        "message": told_of(&scrub_message(&error.message), Some(uid)), "code": error.code, "type": error.kind, "link": error.link,
     });
     WriteError::Answer {
         status: refusal.status,

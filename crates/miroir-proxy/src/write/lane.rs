@@ -24,6 +24,7 @@ use crate::control::Control;
 #[derive(Clone)]
 pub(super) struct LaneContext {
     pub(super) control: Control,
+    /// Its name on nodes.
     pub(super) index: IndexUid,
     pub(super) incarnation: Incarnation,
     /// As whom this proxy writes. Once it is somebody else, the lanes are stopped.
@@ -53,7 +54,7 @@ impl LaneContext {
 
     /// Completes once the index is known to have had no other writer; never if it had one.
     pub(super) async fn is_first_writer(&self) {
-        let tenure = (self.index.clone(), self.incarnation, self.proxy);
+        let tenure = (self.incarnation, self.proxy);
         self.created.is_noted(&tenure).await;
     }
 

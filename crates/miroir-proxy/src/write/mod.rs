@@ -28,6 +28,7 @@ mod request;
 mod route;
 mod sequencer;
 mod stats;
+mod swap;
 mod tasks;
 mod unrouted;
 

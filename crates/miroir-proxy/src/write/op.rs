@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use miroir_core::cluster::{NewTask, TaskPart};
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::active::Active;
+use super::finish::now_ms;
 use super::group::NodeRequest;
 use super::outcome::{Refusal, Settled};
 use super::prepare::Work;
@@ -18,6 +19,8 @@ use crate::control::WriteGuard;
 
 /// A write handed to its sequencer.
 pub(super) struct Submission {
+    /// The uid by which the client named the index.
+    pub(super) uid: IndexUid,
     pub(super) work: Work,
     pub(super) task: NewTask,
     pub(super) arrived: Instant,
@@ -57,6 +60,8 @@ struct Chunk {
 
 /// An operation under way.
 pub(super) struct Op {
+    /// The uid by which the client named the index.
+    pub(super) uid: IndexUid,
     pub(super) work: Work,
     pub(super) task: NewTask,
     pub(super) arrived: Instant,
@@ -80,6 +85,7 @@ pub(super) struct Op {
 impl Op {
     pub(super) fn new(submission: Submission, round: u64) -> Self {
         Self {
+            uid: submission.uid,
             work: submission.work,
             task: submission.task,
             arrived: submission.arrived,
@@ -96,6 +102,17 @@ impl Op {
             _room: submission.room,
             _active: submission.active,
             _flight: submission.flight,
+        }
+    }
+
+    /// What the client is told once it is registered. The task is of that index even if it is called otherwise since.
+    pub(super) fn accepted(&self, task_uid: TaskUid) -> Accepted {
+        Accepted {
+            task_uid,
+            index_uid: self.uid.clone(),
+            kind: self.task.kind,
+            enqueued_at_ms: now_ms(),
+            custom_metadata: self.task.custom_metadata.clone(),
         }
     }
 
@@ -281,6 +298,7 @@ mod tests {
         let active = Active::default();
         let arrived = Instant::now();
         let submission = Submission {
+            uid: IndexUid::parse("books").expect("valid"),
             work: Work::Filter(None),
             task,
             arrived,

@@ -75,7 +75,7 @@ impl Pace {
 
 fn is_watched(link: &NodeLink) -> bool {
     let table = link.context.control.table();
-    let index = table.index(link.context.index.as_str());
+    let index = table.named(&link.context.index);
     index.is_some_and(|index| wants_short_queue(index, link.node))
 }
 
@@ -126,6 +126,7 @@ mod tests {
         });
         IndexRoute {
             uid: IndexUid::parse("books").expect("valid"),
+            name: IndexUid::parse("books").expect("valid"),
             incarnation: Incarnation(1),
             primary_key: None,
             writer: None,

@@ -18,7 +18,7 @@ struct Handle {
     inbox: mpsc::UnboundedSender<Message>,
 }
 
-/// Sequencers by index. At most one of an index is alive.
+/// Sequencers by the index's name on nodes, which no swap changes. At most one of an index is alive.
 #[derive(Default)]
 pub(super) struct Registry {
     handles: Mutex<HashMap<IndexUid, Handle>>,
@@ -55,7 +55,7 @@ impl Registry {
         proxy: ProxyId,
     ) -> mpsc::UnboundedSender<Message> {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = handles.get(&route.uid) {
+        if let Some(handle) = handles.get(&route.name) {
             let same = handle.incarnation == route.incarnation && handle.proxy == proxy;
             // One that ended while the table still names this proxy deleted the index; its table is on the way.
             if same {
@@ -68,7 +68,7 @@ impl Registry {
             proxy,
             inbox: inbox.clone(),
         };
-        handles.insert(route.uid.clone(), handle);
+        handles.insert(route.name.clone(), handle);
         inbox
     }
 
@@ -82,8 +82,8 @@ impl Registry {
             self.sequencer(shared, route, proxy);
         }
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.retain(|uid, handle| {
-            table.indexes.get(uid).is_some_and(|route| {
+        handles.retain(|name, handle| {
+            table.named(name).is_some_and(|route| {
                 route.incarnation == handle.incarnation && route.writer == Some(handle.proxy)
             }) || !handle.inbox.is_closed()
         });

@@ -175,6 +175,7 @@ impl Shared {
         prepared.task.idempotency = request.idempotency;
         let (answer, answered) = oneshot::channel();
         let submission = Submission {
+            uid: request.index.clone(),
             work: prepared.work,
             task: prepared.task,
             arrived: Instant::now(),
@@ -214,7 +215,7 @@ impl Shared {
         let Some(key) = prepared.new_key.take() else {
             return Ok(Some(prepared));
         };
-        let whose = (&route.uid, route.incarnation);
+        let whose = (&route.name, route.incarnation);
         let catalog = self.catalog_until(deadline);
         let error = match catalog
             .set_primary_key(Uuid::now_v7(), whose, &key, None)

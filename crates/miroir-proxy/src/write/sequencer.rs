@@ -59,6 +59,7 @@ pub(super) enum Message {
 /// The task of one index.
 pub(super) struct Sequencer {
     pub(super) shared: Arc<Shared>,
+    /// Its name on nodes. What clients call it may change while this lives.
     pub(super) index: IndexUid,
     pub(super) incarnation: Incarnation,
     pub(super) proxy: ProxyId,
@@ -85,12 +86,12 @@ pub(super) fn spawn(
 ) -> mpsc::UnboundedSender<Message> {
     let (mailbox, inbox) = mpsc::unbounded_channel();
     let (told, reports) = mpsc::unbounded_channel();
-    let whose = (route.uid.clone(), route.incarnation, proxy);
+    let whose = (route.name.clone(), route.incarnation, proxy);
     tokio::spawn(provision::report(shared.catalog.clone(), whose, reports));
     let stop = CancellationToken::new();
     let sequencer = Sequencer {
         shared,
-        index: route.uid.clone(),
+        index: route.name.clone(),
         incarnation: route.incarnation,
         proxy,
         queue: Queue::new(route.shard_count()),
@@ -198,11 +199,12 @@ impl Sequencer {
             return false;
         };
         self.provision(&route);
-        let min_in_sync = guard.table.min_in_sync;
-        let quiet = || self.ops.values().all(|op| !op.is_sent());
-        let ready = self
-            .queue
-            .take(|shard| plan::is_open(&route, shard, min_in_sync), quiet);
+        let table = Arc::clone(&guard.table);
+        // While a dump of the whole cluster is cut nothing goes, deletions of the index included.
+        let free = !table.writes_held;
+        let quiet = || free && self.ops.values().all(|op| !op.is_sent());
+        let open = |shard| free && plan::is_open(&route, shard, table.min_in_sync);
+        let ready = self.queue.take(open, quiet);
         let guard = Arc::new(guard);
         for one in ready {
             self.send(one, &route, &guard);
@@ -212,7 +214,7 @@ impl Sequencer {
 
     /// The index's route, if this proxy is to write it by `table`.
     pub(super) fn own_route(&self, table: &RoutingTable) -> Option<Arc<IndexRoute>> {
-        let route = table.indexes.get(&self.index)?;
+        let route = table.named(&self.index)?;
         (route.incarnation == self.incarnation && route.writer == Some(self.proxy))
             .then(|| Arc::clone(route))
     }
@@ -344,7 +346,7 @@ impl Sequencer {
                 let Some((guard, shards)) = op.answered(node, &request, settled) else {
                     return;
                 };
-                if let Some(sent) = guard.table.indexes.get(&self.index) {
+                if let Some(sent) = guard.table.named(&self.index) {
                     dirty::report(&self.shared.control, &op.work, &shards, sent);
                 }
                 drop(guard);
@@ -401,6 +403,7 @@ impl Sequencer {
             _ if control.lease_left().is_zero() => {
                 "no coordinator leads, or none can be reached".to_owned()
             }
+            _ if table.writes_held => "a dump of the cluster is being taken".to_owned(),
             Some(route) => {
                 let closed = |shard: ShardId| !plan::is_open(&route, shard, table.min_in_sync);
                 let of_work = |shard: ShardId| match work.scope() {
@@ -413,11 +416,11 @@ impl Sequencer {
                     .find(|shard| of_work(*shard) && closed(*shard))
                 {
                     Some(shard) if fenced(shard) => {
-                        format!("shard {shard} of `{}` is being moved", self.index)
+                        format!("shard {shard} of `{}` is being moved", route.uid)
                     }
                     Some(shard) => format!(
                         "shard {shard} of `{}` has too few copies in sync",
-                        self.index
+                        route.uid
                     ),
                     None => "earlier writes took too long".to_owned(),
                 }

@@ -15,7 +15,6 @@ use super::{Accepted, Shared, WriteError, WriteRequest, prepare, tasks};
 const TABLE_GRACE: Duration = Duration::from_millis(200);
 /// How long a client that created an index waits for this proxy's table, so that it can read it back.
 const OWN_TABLE: Duration = Duration::from_secs(1);
-const DEPARTING_PAUSE: Duration = Duration::from_millis(100);
 
 /// What became of an operation on an index that the table does not have.
 pub(super) enum Unrouted {
@@ -134,33 +133,23 @@ impl Shared {
             writer: self.control.proxy_id(),
             task: task.cloned(),
         };
-        loop {
-            let error = match self
-                .catalog_until(deadline)
-                .create_index(Uuid::now_v7(), &index)
-                .await
-            {
-                Ok(created) => {
-                    if let Some(proxy) = index.writer {
-                        let tenure = (uid.clone(), created.incarnation, proxy);
-                        self.created.note(tenure);
-                    }
-                    let by = deadline.min(Instant::now() + OWN_TABLE);
-                    self.control.wait_epoch(created.epoch, by).await;
-                    return Ok(created.task);
+        let creating = self
+            .catalog_until(deadline)
+            .create_index(Uuid::now_v7(), &index)
+            .await;
+        match creating {
+            Ok(created) => {
+                if let Some(proxy) = index.writer {
+                    self.created.note((created.incarnation, proxy));
                 }
-                Err(error) => error,
-            };
-            match error.rejection() {
-                Some(Rejection::IndexExists(_)) => return Err(None),
-                // Nodes are deleting the index of that name that was there before.
-                Some(Rejection::IndexDeparting(_))
-                    if Instant::now() + DEPARTING_PAUSE < deadline =>
-                {
-                    tokio::time::sleep(DEPARTING_PAUSE).await;
-                }
-                _ => return Err(Some(uncommitted(&error))),
+                let by = deadline.min(Instant::now() + OWN_TABLE);
+                self.control.wait_epoch(created.epoch, by).await;
+                Ok(created.task)
             }
+            Err(error) => match error.rejection() {
+                Some(Rejection::IndexExists(_)) => Err(None),
+                _ => Err(Some(uncommitted(&error))),
+            },
         }
     }
 
@@ -184,7 +173,7 @@ impl Shared {
             };
             return self.register(uid, &task).await;
         };
-        let whose = (uid, route.incarnation);
+        let whose = (&route.name, route.incarnation);
         let setting = self
             .catalog_until(deadline)
             .set_primary_key(Uuid::now_v7(), whose, key, Some(&task))

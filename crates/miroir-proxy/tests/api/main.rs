@@ -10,6 +10,7 @@ mod hedging;
 mod keys;
 mod listed;
 mod partial;
+mod pins;
 mod read_routes;
 mod search;
 mod sessions;

@@ -101,7 +101,7 @@ async fn refusals_arrive_as_they_are() {
     let whose = (&uid, Incarnation(7));
     let catalog = catalog(&[&coordinator.url]);
     let deleting = catalog
-        .delete_index(Uuid::now_v7(), whose, ProxyId(1), &task())
+        .delete_index(Uuid::now_v7(), whose, whose.0, ProxyId(1), &task())
         .await;
     let error = deleting.expect_err("no such index");
     assert_eq!(

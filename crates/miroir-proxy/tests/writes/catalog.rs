@@ -1,6 +1,8 @@
 //! The scripted coordinator's catalog: requests become commands to the real cluster state.
 
-use miroir_core::cluster::{AppliedSettings, Command, NewIndex, Outcome, Task};
+use miroir_core::cluster::{
+    AppliedSettings, Command, IndexRename, IndexSwap, NewIndex, Outcome, Task,
+};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_proto::v1;
 use miroir_proto::v1::catalog_server::Catalog;
@@ -154,6 +156,7 @@ impl Catalog for Service {
                 uid,
                 incarnation,
                 proxy,
+                called: request.called.and_then(|uid| IndexUid::parse(&uid).ok()),
                 task,
             },
         )?;
@@ -164,6 +167,38 @@ impl Catalog for Service {
             .await
             .map_err(|e| Status::internal(e.to_string()))?;
         task_reply(deleted)
+    }
+
+    async fn swap_indexes(
+        &self,
+        request: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let uid = |uid: &str| IndexUid::parse(uid).map_err(|e| Status::internal(e.to_string()));
+        let swap = |swap: v1::IndexSwap| {
+            Ok(IndexSwap {
+                indexes: (uid(&swap.first)?, uid(&swap.second)?),
+                rename: swap.rename,
+            })
+        };
+        let swaps = request.swaps.into_iter().map(swap);
+        let swaps = swaps.collect::<Result<_, Status>>()?;
+        let command = Command::SwapIndexes { swaps };
+        task_reply(self.inner.command(&request.request_id, &command)?)
+    }
+
+    async fn rename_index(
+        &self,
+        request: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let uid = |uid: &str| IndexUid::parse(uid).map_err(|e| Status::internal(e.to_string()));
+        let command = Command::RenameIndex(IndexRename {
+            uid: uid(&request.uid)?,
+            to: uid(&request.to)?,
+            primary_key: request.primary_key,
+        });
+        task_reply(self.inner.command(&request.request_id, &command)?)
     }
 
     async fn register_writes(
@@ -264,6 +299,10 @@ impl Catalog for Service {
 
     async fn get_task(&self, _: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
         Err(Status::unimplemented("not used"))
+    }
+
+    async fn get_dump(&self, _: Request<v1::GetDumpRequest>) -> Result<Response<v1::Dump>, Status> {
+        Err(Status::not_found("no such dump"))
     }
 
     async fn list_tasks(

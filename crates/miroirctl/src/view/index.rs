@@ -25,6 +25,8 @@ pub struct Indexes {
 #[derive(Debug, Clone, Serialize)]
 struct Summary {
     uid: String,
+    /// What nodes call it.
+    name: String,
     primary_key: Option<String>,
     shards: u32,
     replication_factor: u32,
@@ -36,9 +38,20 @@ struct Summary {
     updated_at_ms: u64,
 }
 
+impl Summary {
+    /// What nodes call it, where that is not its uid. A coordinator that tells none knows of no other names.
+    fn other_name(&self) -> Option<&str> {
+        (self.name != self.uid).then_some(self.name.as_str())
+    }
+}
+
 impl From<v1::IndexSummary> for Summary {
     fn from(summary: v1::IndexSummary) -> Self {
         Self {
+            name: match summary.name.is_empty() {
+                true => summary.uid.clone(),
+                false => summary.name,
+            },
             uid: summary.uid,
             primary_key: summary.primary_key,
             shards: summary.shards,
@@ -73,6 +86,7 @@ impl View for Indexes {
                 index.replicas_stale.to_string(),
                 table::opt(index.writer),
                 format::time(index.updated_at_ms),
+                table::opt(index.other_name()),
             ]
         };
         let header = [
@@ -84,6 +98,7 @@ impl View for Indexes {
             "STALE",
             "WRITER",
             "UPDATED",
+            "ON NODES",
         ];
         table::list(
             &header,
@@ -263,6 +278,7 @@ impl View for IndexShown {
             ("settings version", summary.settings_version.to_string()),
             ("created", format::time(summary.created_at_ms)),
             ("updated", format::time(summary.updated_at_ms)),
+            ("name on nodes", summary.name.clone()),
         ]);
         let legend =
             "s in sync   S in sync, being moved   m mirror   b building   ! stale   . none";

@@ -4,9 +4,10 @@
 //! failed, canceled if one was canceled, and succeeded otherwise.
 
 use miroir_core::api_error::{ApiError, Code};
+use miroir_core::called::told_of;
 use miroir_core::cluster::{Task, TaskKind, TaskStatus, TaskUpdate};
 use miroir_core::hidden_field::scrub_message;
-use miroir_core::id::NodeId;
+use miroir_core::id::{IndexUid, NodeId};
 use miroir_meili::{NodeError, TaskStatus as NodeStatus};
 use serde_json::{Map, Value, json};
 
@@ -140,7 +141,7 @@ pub fn update(task: &Task, evidence: Evidence<'_>, now_ms: u64) -> Option<TaskUp
         update.finished_at_ms = Some(finished.max(started));
         update.details = Some(details(task, status, evidence.shares));
         if status == TaskStatus::Failed {
-            update.error = Some(error(task.kind, evidence.shares));
+            update.error = Some(error((task.kind, task.index.as_ref()), evidence.shares));
         }
     }
     Some(update)
@@ -218,10 +219,13 @@ fn details(task: &Task, status: TaskStatus, shares: &[Share]) -> Value {
         TaskKind::SettingsUpdate
         | TaskKind::IndexCreation
         | TaskKind::IndexUpdate
+        | TaskKind::IndexSwap
         | TaskKind::IndexCompaction
         | TaskKind::SnapshotCreation
         | TaskKind::TaskCancelation
-        | TaskKind::TaskDeletion => {}
+        | TaskKind::TaskDeletion
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear => {}
     }
     let kept: Map<String, Value> = fields
         .into_iter()
@@ -238,7 +242,7 @@ fn deleted(shares: &[Share]) -> u64 {
 }
 
 /// The first failed node's error, as one node without anything of Miroir's would have put it.
-fn error(kind: TaskKind, shares: &[Share]) -> Value {
+fn error((kind, uid): (TaskKind, Option<&IndexUid>), shares: &[Share]) -> Value {
     let failed = shares
         .iter()
         .find(|share| end_of(kind, &share.known) == Some(End::Badly));
@@ -249,7 +253,7 @@ fn error(kind: TaskKind, shares: &[Share]) -> Value {
     match failed.map(|share| (share.node, &share.known)) {
         Some((_, Known::Report(report))) => match &report.error {
             Some(error) => json!({
-                "message": scrub_message(&error.message),
+                "message": told_of(&scrub_message(&error.message), uid),
                 "code": error.code,
                 "type": error.kind,
                 "link": error.link,

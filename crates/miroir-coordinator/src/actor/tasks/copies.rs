@@ -69,6 +69,7 @@ mod tests {
         });
         Index {
             uid: IndexUid::parse("books").expect("a uid"),
+            other_name: None,
             incarnation: Incarnation(1),
             primary_key: None,
             replication_factor: 2,

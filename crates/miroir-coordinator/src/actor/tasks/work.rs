@@ -52,7 +52,7 @@ pub fn parts_of(state: &ClusterState, task: &Task) -> (Vec<(NodeId, u32)>, bool)
 
 fn of(state: &ClusterState, task: &Task) -> Work {
     let (parts, complete) = parts(state, task);
-    let index = task.index.as_ref().and_then(|uid| state.indexes.get(uid));
+    let index = task.index.as_ref().and_then(|uid| state.index_called(uid));
     let in_use = match index {
         Some(index) => users(index),
         None => parts.iter().map(|part| part.node).collect(),
@@ -66,7 +66,7 @@ fn of(state: &ClusterState, task: &Task) -> Work {
 }
 
 fn parts(state: &ClusterState, task: &Task) -> (Vec<Part>, bool) {
-    let index = task.index.as_ref().and_then(|uid| state.indexes.get(uid));
+    let index = task.index.as_ref().and_then(|uid| state.index_called(uid));
     let own = task.parts.iter();
     let mut parts: Vec<Part> = own
         .map(|part| Part {
@@ -92,11 +92,12 @@ fn parts(state: &ClusterState, task: &Task) -> (Vec<Part>, bool) {
             TaskKind::DocumentAdditionOrUpdate
             | TaskKind::DocumentDeletion
             | TaskKind::IndexUpdate
+            | TaskKind::IndexSwap
             | TaskKind::TaskCancelation,
             _,
         ) => true,
-        // Ended by the command that ends the last task that it waits for.
-        (TaskKind::TaskDeletion, _) => false,
+        // Ended by the command that ends the last task that it waits for, and by who gives nodes the rules.
+        (TaskKind::TaskDeletion | TaskKind::DsrUpdate | TaskKind::DsrClear, _) => false,
     };
     (parts, complete)
 }
@@ -123,12 +124,15 @@ fn add_settings(kind: TaskKind, index: &Index, parts: &mut Vec<Part>) -> bool {
         | TaskKind::DocumentAdditionOrUpdate
         | TaskKind::DocumentDeletion
         | TaskKind::IndexUpdate
+        | TaskKind::IndexSwap
         | TaskKind::IndexDeletion
         | TaskKind::IndexCompaction
         | TaskKind::TaskCancelation
         | TaskKind::TaskDeletion
         | TaskKind::DumpCreation
-        | TaskKind::SnapshotCreation => index.settings.version,
+        | TaskKind::SnapshotCreation
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear => index.settings.version,
     };
     let mut complete = true;
     for node in users(index) {
@@ -347,6 +351,7 @@ mod tests {
             uid: books(),
             incarnation,
             proxy: story.proxy,
+            called: None,
             task,
         });
         let deletion = TaskUid(2);

@@ -89,7 +89,7 @@ pub(super) fn uid(text: &str) -> Result<IndexUid, Status> {
 pub(super) fn shard(ctx: &Context, index: &str, number: u32) -> Result<ShardId, Status> {
     let index = uid(index)?;
     u16::try_from(number).map(ShardId).map_err(|_| {
-        let known = ctx.read(|state| state.indexes.contains_key(&index));
+        let known = ctx.read(|state| state.index_called(&index).is_some());
         if known {
             Status::not_found(format!(
                 "index `{index}` has no shard {number}; shards are from 0 to {}",

@@ -98,7 +98,7 @@ pub fn explain(
     shard: ShardId,
 ) -> Result<v1::ExplainShardReply, Status> {
     let index = known(state, uid)?;
-    let lines = planning::explain_shard(state, uid, shard).ok_or_else(|| {
+    let lines = planning::explain_shard(state, index.name(), shard).ok_or_else(|| {
         status::of_rejection(&Rejection::UnknownShard {
             uid: uid.clone(),
             shard,
@@ -110,8 +110,7 @@ pub fn explain(
 
 fn known<'a>(state: &'a ClusterState, uid: &IndexUid) -> Result<&'a Index, Status> {
     state
-        .indexes
-        .get(uid)
+        .index_called(uid)
         .ok_or_else(|| status::of_rejection(&Rejection::UnknownIndex(uid.clone())))
 }
 

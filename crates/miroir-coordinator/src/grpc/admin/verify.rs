@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures::Stream;
+use miroir_core::cluster::ClusterState;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_proto::v1;
 use tonic::Status;
@@ -28,27 +29,28 @@ pub fn verify_index(ctx: &Context, request: v1::VerifyIndexRequest) -> Result<Ve
         pause: Duration::ZERO,
     };
     let verifier = Verifier::new(ctx.cluster.clone(), ctx.fleet(), options);
-    let shards = verifier.shards(&uid);
-    if shards.is_empty() {
+    let named = |state: &ClusterState| state.index_called(&uid).map(|index| index.name().clone());
+    let Some(name) = ctx.read(named) else {
         return Err(Status::not_found(format!("Index `{uid}` not found.")));
-    }
+    };
+    let shards = verifier.shards(&name);
     Ok(Box::pin(stream! {
         for shard in shards {
-            yield Ok(verify_shard(&verifier, &uid, shard, request.repair).await);
+            yield Ok(verify_shard(&verifier, &name, shard, request.repair).await);
         }
     }))
 }
 
 async fn verify_shard(
     verifier: &Verifier<Handle, Fleet>,
-    uid: &IndexUid,
+    name: &IndexUid,
     shard: ShardId,
     repair: bool,
 ) -> v1::ShardVerdict {
     let mut tries = 0;
     let report = loop {
         tries += 1;
-        match verifier.verify(uid, shard).await {
+        match verifier.verify(name, shard).await {
             Err(VerifyError::Changed { .. }) if tries < TRIES => {}
             other => break other,
         }

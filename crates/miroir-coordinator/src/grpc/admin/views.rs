@@ -156,6 +156,7 @@ fn stale(index: &Index) -> u32 {
 pub fn index_summary(index: &Index) -> v1::IndexSummary {
     v1::IndexSummary {
         uid: index.uid.to_string(),
+        name: index.name().to_string(),
         primary_key: index.primary_key.clone(),
         shards: index.shard_count().into(),
         replication_factor: index.replication_factor.into(),
@@ -176,7 +177,7 @@ pub fn index_summary(index: &Index) -> v1::IndexSummary {
 
 /// Everything about an index.
 pub fn index_detail(state: &ClusterState, uid: &IndexUid) -> Option<v1::IndexDetail> {
-    let index = state.indexes.get(uid)?;
+    let index = state.index_called(uid)?;
     let table = RoutingTable::build(state)?;
     let route = table.index(uid.as_str())?;
     Some(v1::IndexDetail {

@@ -48,7 +48,7 @@ pub fn operation(state: &ClusterState, operation: &Operation, now_ms: u64) -> v1
         paused: operation.paused,
         excused: count(operation.excused.len()),
         group: group_of(&operation.kind),
-        index: index_of(&operation.kind),
+        index: index_of(state, &operation.kind),
         documents_done: sum(|record| record.progress.documents_done),
         documents_total: sum(|record| record.progress.documents_total),
         bytes_done: sum(|record| record.progress.bytes_done),
@@ -85,10 +85,11 @@ fn group_of(kind: &OperationKind) -> Option<u32> {
     }
 }
 
-fn index_of(kind: &OperationKind) -> Option<String> {
+fn index_of(state: &ClusterState, kind: &OperationKind) -> Option<String> {
     match kind {
-        OperationKind::ChangeReplicationFactor { uid, .. } => Some(uid.to_string()),
-        OperationKind::Rebalance { uid } => uid.as_ref().map(ToString::to_string),
+        OperationKind::ChangeReplicationFactor { uid: name, .. }
+        | OperationKind::Rebalance { uid: Some(name) } => Some(state.uid_of(name).to_string()),
+        OperationKind::Rebalance { uid: None } => None,
         OperationKind::AddNode { .. }
         | OperationKind::DrainNode { .. }
         | OperationKind::RemoveNode { .. }
@@ -181,7 +182,7 @@ pub fn migration(state: &ClusterState, record: &Record, now_ms: u64) -> v1::Migr
     v1::Migration {
         id: record.id.0,
         operation: record.operation.0,
-        index: record.index.to_string(),
+        index: state.uid_of(&record.index).to_string(),
         shard: record.shard.0.into(),
         group: record.group.0,
         source: record.source.0,

@@ -1,9 +1,11 @@
 //! Requests to commands.
 
 use miroir_core::cluster::{
-    AppliedSettings, Command, Idempotency, NewIndex, NewTask, Rejection, TaskKind, TaskQuery, Write,
+    AppliedSettings, Command, Idempotency, IndexRename, IndexSwap, NewIndex, NewTask, Rejection,
+    TaskKind, TaskQuery, Write,
 };
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
+use miroir_core::registry::RulesChange;
 use miroir_proto::v1;
 use serde_json::Value;
 use tonic::Status;
@@ -110,13 +112,35 @@ pub(super) fn settings_enqueued(request: v1::SettingsEnqueuedRequest) -> Convert
 }
 
 pub(super) fn delete_index(request: v1::DeleteIndexRequest) -> Converted {
-    let (uid, incarnation) = index(request.index)?;
+    let (name, incarnation) = index(request.index)?;
     Ok(Command::DeleteIndex {
-        uid,
+        uid: name,
         incarnation,
         proxy: ProxyId(request.proxy),
+        called: request.called.as_deref().map(uid).transpose()?,
         task: task(request.task)?,
     })
+}
+
+pub(super) fn swap_indexes(request: v1::SwapIndexesRequest) -> Converted {
+    let swap = |swap: v1::IndexSwap| {
+        Ok(IndexSwap {
+            indexes: (uid(&swap.first)?, uid(&swap.second)?),
+            rename: swap.rename,
+        })
+    };
+    let swaps = request.swaps.into_iter().map(swap);
+    Ok(Command::SwapIndexes {
+        swaps: swaps.collect::<Result<_, Status>>()?,
+    })
+}
+
+pub(super) fn rename_index(request: v1::RenameIndexRequest) -> Converted {
+    Ok(Command::RenameIndex(IndexRename {
+        uid: uid(&request.uid)?,
+        to: uid(&request.to)?,
+        primary_key: request.primary_key,
+    }))
 }
 
 pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {
@@ -133,10 +157,12 @@ pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {
 
 pub(super) fn register_task(request: v1::RegisterTaskRequest) -> Converted {
     let uid = request.uid.as_deref().map(uid).transpose()?;
-    Ok(Command::RegisterTask {
-        uid,
-        task: task(request.task)?,
-    })
+    let task = task(request.task)?;
+    match request.rules.map(RulesChange::try_from).transpose() {
+        Ok(Some(change)) => Ok(Command::ChangeRules { change, task }),
+        Ok(None) => Ok(Command::RegisterTask { uid, task }),
+        Err(error) => Err(status::of_convert(&error)),
+    }
 }
 
 /// What is committed so that every node, or every node of an index, carries a task out by itself.
@@ -151,9 +177,12 @@ pub(super) fn broadcast(request: v1::RegisterTaskRequest) -> Converted {
         | TaskKind::SettingsUpdate
         | TaskKind::IndexCreation
         | TaskKind::IndexUpdate
+        | TaskKind::IndexSwap
         | TaskKind::IndexDeletion
         | TaskKind::TaskCancelation
-        | TaskKind::TaskDeletion => return Err(missing("task.kind")),
+        | TaskKind::TaskDeletion
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear => return Err(missing("task.kind")),
     };
     if is_of_index != uid.is_some() {
         return Err(missing("uid"));

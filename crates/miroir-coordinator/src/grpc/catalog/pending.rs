@@ -49,8 +49,11 @@ fn changes_reads(kind: TaskKind) -> bool {
         | TaskKind::SettingsUpdate
         | TaskKind::IndexCreation
         | TaskKind::IndexDeletion => true,
-        // Done when it is committed.
+        // Done when they are committed, or not done through the lanes of an index.
         TaskKind::IndexUpdate
+        | TaskKind::IndexSwap
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear
         | TaskKind::IndexCompaction
         | TaskKind::TaskCancelation
         | TaskKind::TaskDeletion

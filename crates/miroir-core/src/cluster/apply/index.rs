@@ -15,12 +15,10 @@ use crate::placement::{self, Candidate, Scope};
 
 impl ClusterState {
     pub(super) fn create_index(&mut self, at: At, new: &NewIndex) -> Applied {
-        if self.indexes.contains_key(&new.uid) {
+        if self.is_taken(&new.uid) {
             return Err(Rejection::IndexExists(new.uid.clone()));
         }
-        if self.departed.iter().any(|departed| departed.uid == new.uid) {
-            return Err(Rejection::IndexDeparting(new.uid.clone()));
-        }
+        let name = self.free_name(at, &new.uid);
         let shards = new.shards.unwrap_or(self.policy.default_shards);
         if !(1..=Policy::SHARDS_MAX).contains(&shards) {
             return Err(Rejection::Invalid(format!(
@@ -31,12 +29,13 @@ impl ClusterState {
         let replication_factor = new
             .replication_factor
             .unwrap_or(self.policy.default_replication_factor);
-        let placement = self.place(&new.uid, shards, replication_factor)?;
+        let placement = self.place(&name, shards, replication_factor)?;
         let nodes = placement
             .iter()
             .flat_map(|shard| shard.replicas.iter().map(|r| r.node));
         let index = Index {
             uid: new.uid.clone(),
+            other_name: (name != new.uid).then(|| name.clone()),
             incarnation: Incarnation(at.index),
             primary_key: new.primary_key.clone(),
             replication_factor,
@@ -53,7 +52,7 @@ impl ClusterState {
             created_at_ms: at.ms,
             updated_at_ms: at.ms,
         };
-        self.indexes.insert(new.uid.clone(), index);
+        self.indexes.insert(name, index);
         let task = new
             .task
             .as_ref()
@@ -65,10 +64,26 @@ impl ClusterState {
         })
     }
 
+    /// What nodes are to call a new index: its uid, or what begins with it where some node may hold another index of
+    /// that name. It is the same wherever the log is applied.
+    fn free_name(&self, at: At, uid: &IndexUid) -> IndexUid {
+        let free = |name: &IndexUid| {
+            let mut departing = self.departed.iter();
+            !self.indexes.contains_key(name) && !departing.any(|departed| departed.uid == *name)
+        };
+        if free(uid) {
+            return uid.clone();
+        }
+        let mut others = (at.index..).map(|number| uid.numbered(number));
+        others
+            .find(free)
+            .expect("fewer names are taken than there are numbers")
+    }
+
     /// Every group holds every shard, each placed on its own.
     fn place(
         &self,
-        uid: &IndexUid,
+        name: &IndexUid,
         shards: u16,
         replication_factor: u8,
     ) -> Result<Vec<ShardPlacement>, Rejection> {
@@ -77,7 +92,7 @@ impl ClusterState {
         for group in staying.map(|group| group.id) {
             let candidates = self.candidates(group);
             let scope = Scope {
-                index: uid.as_str(),
+                index: name.as_str(),
                 group,
             };
             let too_few = |_| Rejection::TooFewNodes {
@@ -155,6 +170,7 @@ impl ClusterState {
         task: Option<&NewTask>,
     ) -> Applied {
         let index = self.index_of(uid, incarnation)?;
+        let called = index.uid.clone();
         match &index.primary_key {
             Some(known) if known != primary_key => {
                 return Err(Rejection::PrimaryKeyExists {
@@ -171,7 +187,7 @@ impl ClusterState {
         }
         Ok(match task {
             Some(task) => {
-                Outcome::TaskRegistered(self.new_task(at, Some(uid.clone()), task, Vec::new()))
+                Outcome::TaskRegistered(self.new_task(at, Some(called), task, Vec::new()))
             }
             None => Outcome::Done,
         })
@@ -184,8 +200,8 @@ impl ClusterState {
         desired: &Value,
         task: &NewTask,
     ) -> Applied {
-        self.index_written_by(whose)?;
-        let task = self.new_task(at, Some(whose.0.clone()), task, Vec::new());
+        let called = self.index_written_by(whose)?.uid.clone();
+        let task = self.new_task(at, Some(called), task, Vec::new());
         let index = self.index_written_by(whose)?;
         let version = index.settings.change(task, desired.clone());
         index.updated_at_ms = at.ms;
@@ -232,9 +248,14 @@ impl ClusterState {
         &mut self,
         at: At,
         whose: (&IndexUid, Incarnation, ProxyId),
+        called: Option<&IndexUid>,
         task: &NewTask,
     ) -> Applied {
-        self.index_written_by(whose)?;
+        let index = self.index_written_by(whose)?;
+        // Another index has that uid by now: it is to be deleted, and this one stays.
+        if called.is_some_and(|called| *called != index.uid) {
+            return Err(Rejection::OtherIncarnation(index.uid.clone()));
+        }
         let Some(index) = self.indexes.remove(whose.0) else {
             return Err(Rejection::UnknownIndex(whose.0.clone()));
         };
@@ -249,7 +270,7 @@ impl ClusterState {
         }
         let waiting: BTreeSet<NodeId> = index.nodes.keys().copied().collect();
         self.departed.push(DepartedIndex {
-            uid: index.uid,
+            uid: index.name().clone(),
             incarnation: index.incarnation,
             task: uid,
             waiting,

@@ -1,5 +1,6 @@
 //! `apply`: one command, at one place of the log, to one state.
 
+mod dump;
 mod group;
 mod guard;
 mod index;
@@ -11,6 +12,7 @@ mod proxy;
 mod registry;
 mod repeat;
 mod settings;
+mod swap;
 mod task;
 mod topology;
 mod wish;
@@ -135,8 +137,11 @@ impl ClusterState {
                 uid,
                 incarnation,
                 proxy,
+                called,
                 task,
-            } => self.delete_index(at, (uid, *incarnation, *proxy), task),
+            } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
+            Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
+            Command::RenameIndex(rename) => Ok(self.rename_index(at, rename)),
             Command::IndexPurged {
                 uid,
                 incarnation,
@@ -167,6 +172,11 @@ impl ClusterState {
             Command::BroadcastSent { task, node, answer } => {
                 Ok(self.broadcast_sent(at, *task, *node, answer))
             }
+            Command::Cut {
+                task,
+                attempt,
+                step,
+            } => self.cut(at, (*task, *attempt), step),
             Command::UpdateTasks { updates } => Ok(self.update_tasks(at, updates)),
             Command::EjectReplica {
                 uid,
@@ -181,6 +191,7 @@ impl ClusterState {
             }
             Command::ReportMigrations { reports } => Ok(self.report_migrations(reports)),
             Command::ChangeRegistry { change } => self.change_registry(at, change),
+            Command::ChangeRules { change, task } => self.change_rules(at, change, task),
             Command::SeedKeys { keys } => self.seed_keys(at, keys),
         }
     }

@@ -74,7 +74,7 @@ impl ClusterState {
         self.indexes
             .values()
             .filter(|index| index.writer == Some(proxy))
-            .map(|index| index.uid.clone())
+            .map(|index| index.name().clone())
             .collect()
     }
 

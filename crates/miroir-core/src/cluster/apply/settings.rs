@@ -110,7 +110,8 @@ impl ClusterState {
         let Some(task) = self.tasks.get(uid) else {
             return;
         };
-        let Some(index) = task.index.clone() else {
+        let index = task.index.as_ref().and_then(|uid| self.index_called(uid));
+        let Some(index) = index.map(|index| index.name().clone()) else {
             return;
         };
         if task.kind == TaskKind::SettingsUpdate && task.status.is_final() {

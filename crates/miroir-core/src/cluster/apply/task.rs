@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::At;
 use crate::api_error::{ApiError, Code};
 use crate::cluster::{
-    Broadcast, ClusterState, NewTask, Outcome, TaskDeletion, TaskKind, TaskPart, TaskQuery,
+    Broadcast, ClusterState, Cut, NewTask, Outcome, TaskDeletion, TaskKind, TaskPart, TaskQuery,
     TaskStatus,
 };
 use crate::id::{IndexUid, NodeId, TaskUid};
@@ -82,7 +82,7 @@ impl ClusterState {
         }
     }
 
-    fn end_well(&mut self, at: At, uid: TaskUid) {
+    pub(super) fn end_well(&mut self, at: At, uid: TaskUid) {
         self.tasks.change(uid, |task| {
             task.status = TaskStatus::Succeeded;
             task.started_at_ms = Some(at.ms);
@@ -91,7 +91,8 @@ impl ClusterState {
     }
 
     pub(super) fn broadcast(&mut self, at: At, uid: Option<&IndexUid>, task: &NewTask) -> Outcome {
-        let index = uid.map(|uid| self.indexes.get(uid));
+        let index = uid.map(|uid| self.index_called(uid));
+        let name = index.flatten().map(|index| index.name().clone());
         let (nodes, failure) = match index {
             None => (self.nodes.keys().copied().collect(), None),
             Some(Some(index)) => (self.holders(index), None),
@@ -106,8 +107,9 @@ impl ClusterState {
             self.broadcasts.push(Broadcast {
                 task: registered,
                 kind: task.kind,
-                index: uid.cloned(),
+                index: name,
                 waiting: nodes,
+                cut: (task.kind == TaskKind::DumpCreation).then(Cut::default),
             });
         }
         Outcome::TaskRegistered(registered)
@@ -123,7 +125,7 @@ impl ClusterState {
         let Some(broadcast) = self.broadcasts.iter_mut().find(|one| one.task == uid) else {
             return Outcome::Done;
         };
-        if !broadcast.waiting.remove(&node) {
+        if broadcast.cut.is_some() || !broadcast.waiting.remove(&node) {
             return Outcome::Done;
         }
         match answer {
@@ -159,11 +161,12 @@ impl ClusterState {
     }
 
     fn forget_sent_broadcasts(&mut self) {
-        self.broadcasts.retain(|one| !one.waiting.is_empty());
+        self.broadcasts
+            .retain(|one| one.cut.is_some() || !one.waiting.is_empty());
     }
 }
 
-fn plain(kind: TaskKind, details: Value) -> NewTask {
+pub(super) fn plain(kind: TaskKind, details: Value) -> NewTask {
     NewTask {
         kind,
         details,

@@ -10,8 +10,7 @@ use crate::migration::Kind;
 
 impl ClusterState {
     fn known_index(&self, uid: &IndexUid) -> Result<&Index, Rejection> {
-        self.indexes
-            .get(uid)
+        self.index_called(uid)
             .ok_or_else(|| Rejection::UnknownIndex(uid.clone()))
     }
 
@@ -27,6 +26,7 @@ impl ClusterState {
     pub(super) fn change_replication_factor(&mut self, at: At, uid: &IndexUid, to: u8) -> Applied {
         let index = self.known_index(uid)?;
         let (from, incarnation) = (index.replication_factor, index.incarnation);
+        let name = index.name().clone();
         if !(1..=Policy::REPLICATION_FACTOR_MAX).contains(&to) {
             return Err(Rejection::Invalid(format!(
                 "a replication factor must be from 1 to {}, not {to}",
@@ -38,7 +38,7 @@ impl ClusterState {
                 "index `{uid}` has replication factor {to} already"
             )));
         }
-        if let Some(operation) = self.changing_copies_of(uid) {
+        if let Some(operation) = self.changing_copies_of(&name) {
             return Err(Rejection::Conflict {
                 operation,
                 what: format!("changing the replication factor of `{uid}`"),
@@ -54,11 +54,11 @@ impl ClusterState {
                 });
             }
         }
-        if let Some(index) = self.indexes.get_mut(uid) {
+        if let Some(index) = self.indexes.get_mut(&name) {
             index.replication_factor = to;
         }
         let kind = OperationKind::ChangeReplicationFactor {
-            uid: uid.clone(),
+            uid: name,
             incarnation,
             from,
             to,
@@ -69,10 +69,10 @@ impl ClusterState {
     }
 
     pub(super) fn rebalance(&mut self, at: At, uid: Option<&IndexUid>) -> Applied {
-        if let Some(uid) = uid {
-            self.known_index(uid)?;
-        }
-        let kind = OperationKind::Rebalance { uid: uid.cloned() };
+        let index = uid.map(|uid| self.known_index(uid)).transpose()?;
+        let kind = OperationKind::Rebalance {
+            uid: index.map(|index| index.name().clone()),
+        };
         let same = self
             .operations
             .values()
@@ -137,7 +137,7 @@ impl ClusterState {
             ));
         };
         let one = PlannedMove {
-            uid: uid.clone(),
+            uid: index.name().clone(),
             incarnation: index.incarnation,
             shard,
             group,
@@ -201,7 +201,8 @@ impl ClusterState {
                 "shard {shard} of `{uid}` is {word}"
             )));
         }
-        if let Some(index) = self.indexes.get_mut(uid) {
+        let name = index.name().clone();
+        if let Some(index) = self.indexes.get_mut(&name) {
             for pin in named {
                 if pinned {
                     index.pins.insert(pin);

@@ -69,7 +69,8 @@ impl ClusterState {
         proxy: ProxyId,
         write: &Write,
     ) -> Result<TaskUid, Rejection> {
-        self.index_written_by((&write.uid, write.incarnation, proxy))?;
+        let index = self.index_written_by((&write.uid, write.incarnation, proxy))?;
+        let called = index.uid.clone();
         if let Some(key) = write.task.idempotency
             && write.parts.is_empty()
             && write.missed.is_empty()
@@ -80,12 +81,7 @@ impl ClusterState {
         if let Some(index) = self.indexes.get_mut(&write.uid) {
             index.updated_at_ms = at.ms;
         }
-        Ok(self.new_task(
-            at,
-            Some(write.uid.clone()),
-            &write.task,
-            write.parts.clone(),
-        ))
+        Ok(self.new_task(at, Some(called), &write.task, write.parts.clone()))
     }
 
     pub(super) fn eject_replica(

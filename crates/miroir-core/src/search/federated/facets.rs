@@ -26,9 +26,10 @@ impl<'a> IndexFacets<'a> {
         nodes: &[Map<String, Value>],
         found: u64,
     ) -> Option<Self> {
+        let name = settings.alias.as_ref().map_or(index, |alias| &alias.name);
         let told: Vec<&Value> = nodes
             .iter()
-            .filter_map(|node| node.get(index.as_str()))
+            .filter_map(|node| node.get(name.as_str()))
             .collect();
         if told.is_empty() {
             return None;

@@ -1,7 +1,8 @@
 //! Random commands that mean something in the state they meet.
 
 use miroir_core::cluster::{
-    AppliedSettings, ClusterState, Command, Control, Index, NewIndex, NewTask, TaskKind, Write,
+    AppliedSettings, ClusterState, Command, Control, CutStep, Index, IndexSwap, NewIndex, NewTask,
+    TaskKind, Write,
 };
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use miroir_core::migration::{Event, Phase, Record};
@@ -35,7 +36,9 @@ enum What {
     Missed,
     Proxies,
     Indexes,
+    Swaps,
     Losses,
+    Dumps,
 }
 
 pub fn act() -> impl Strategy<Value = Act> {
@@ -53,7 +56,9 @@ pub fn act() -> impl Strategy<Value = Act> {
         4 => Just(What::Missed),
         2 => Just(What::Proxies),
         1 => Just(What::Indexes),
+        1 => Just(What::Swaps),
         2 => Just(What::Losses),
+        3 => Just(What::Dumps),
     ];
     let number = || any::<u16>();
     (what, number(), number(), number()).prop_map(|(what, a, b, c)| Act { what, a, b, c })
@@ -103,7 +108,9 @@ impl Act {
             What::Missed => self.missed(state),
             What::Proxies => return self.proxies(state),
             What::Indexes => self.indexes(state),
+            What::Swaps => Some(self.swaps()),
             What::Losses => return self.losses(state),
+            What::Dumps => self.dumps(state),
         };
         one.into_iter().collect()
     }
@@ -261,7 +268,7 @@ impl Act {
         let first = missed.first().copied();
         if let (Some((shard, node)), true) = (first, self.c.is_multiple_of(8)) {
             return Some(Command::EjectReplica {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 shard,
                 node,
@@ -270,7 +277,7 @@ impl Act {
         Some(Command::RegisterWrites {
             proxy: index.writer?,
             writes: vec![Write {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 task: task(TaskKind::DocumentAdditionOrUpdate),
                 parts: Vec::new(),
@@ -289,14 +296,10 @@ impl Act {
     }
 
     fn indexes(self, state: &ClusterState) -> Option<Command> {
-        let name = if self.b.is_multiple_of(2) {
-            "books"
-        } else {
-            "films"
-        };
-        let Some(index) = state.indexes.get(&uid(name)) else {
-            let departed = state.departed.iter().find(|d| d.uid == uid(name));
-            if let Some(departed) = departed {
+        let name = ["books", "films", "plays"][usize::from(self.b % 3)];
+        let Some(index) = state.index_called(&uid(name)) else {
+            let departed = pick(&state.departed, self.c / 2);
+            if let (Some(departed), true) = (departed, self.a.is_multiple_of(2)) {
                 return Some(Command::IndexPurged {
                     uid: departed.uid.clone(),
                     incarnation: departed.incarnation,
@@ -315,7 +318,7 @@ impl Act {
         };
         if self.a % 4 == 3 {
             return Some(Command::SettingsEnqueued {
-                uid: index.uid.clone(),
+                uid: index.name().clone(),
                 incarnation: index.incarnation,
                 proxy: index.writer?,
                 applied: vec![AppliedSettings {
@@ -327,11 +330,65 @@ impl Act {
             });
         }
         Some(Command::DeleteIndex {
-            uid: index.uid.clone(),
+            uid: index.name().clone(),
             incarnation: index.incarnation,
             proxy: index.writer?,
+            called: None,
             task: task(TaskKind::IndexDeletion),
         })
+    }
+
+    /// A dump of the whole cluster, or what takes one on; now and then by one who saw an earlier attempt.
+    fn dumps(self, state: &ClusterState) -> Option<Command> {
+        let oldest = state.broadcasts.iter().find(|one| one.cut.is_some());
+        let Some((cut, task)) = oldest.and_then(|one| Some((one.cut.as_ref()?, one.task))) else {
+            return Some(Command::Broadcast {
+                uid: None,
+                task: task(TaskKind::DumpCreation),
+            });
+        };
+        let attempt = cut
+            .attempts
+            .saturating_sub(u32::from(self.a.is_multiple_of(8)));
+        let some = || {
+            let all = state.nodes.keys().copied();
+            all.filter(|node| node.0 % 7 != u64::from(self.c % 7))
+        };
+        let step = match self.b % 8 {
+            0 => CutStep::Release {
+                failure: self
+                    .c
+                    .is_multiple_of(4)
+                    .then(|| json!({"message": "too busy"})),
+            },
+            1 | 2 => CutStep::Hold,
+            3..=5 => CutStep::Reached {
+                drained: some().collect(),
+            },
+            _ => CutStep::Sent {
+                asked: some().map(|node| (node, 1)).collect(),
+            },
+        };
+        Some(Command::Cut {
+            task,
+            attempt,
+            step,
+        })
+    }
+
+    fn swaps(self) -> Command {
+        let other = if self.b.is_multiple_of(2) {
+            "films"
+        } else {
+            "plays"
+        };
+        let pair = [uid("books"), uid(other)];
+        let (first, second) = (usize::from(self.a % 2), usize::from(1 - self.a % 2));
+        let swap = IndexSwap {
+            indexes: (pair[first].clone(), pair[second].clone()),
+            rename: self.c.is_multiple_of(2),
+        };
+        Command::SwapIndexes { swaps: vec![swap] }
     }
 
     /// A node that forgets what it held of an index, after it was seen to hold it.
@@ -339,7 +396,7 @@ impl Act {
         let Some(index) = self.index(state) else {
             return Vec::new();
         };
-        let (uid, incarnation) = (index.uid.clone(), index.incarnation);
+        let (uid, incarnation) = (index.name().clone(), index.incarnation);
         let node = self.node(state, self.b);
         let known = index.nodes.get(&node).and_then(|n| n.created_at.clone());
         let created_at = known.unwrap_or_else(|| "then".to_owned());

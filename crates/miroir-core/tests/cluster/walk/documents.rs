@@ -20,7 +20,7 @@ impl Documents {
         for index in state.indexes.values() {
             for (shard, placement) in index.shards() {
                 for copy in placement.writable() {
-                    let uid = index.uid.clone();
+                    let uid = index.name().clone();
                     self.0.insert((uid, index.incarnation, copy.node, shard));
                 }
             }

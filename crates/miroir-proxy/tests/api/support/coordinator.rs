@@ -178,6 +178,18 @@ impl Catalog for Service {
     ) -> Result<Response<v1::ChangeSettingsReply>, Status> {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
+    async fn swap_indexes(
+        &self,
+        _: Request<v1::SwapIndexesRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
+    async fn rename_index(
+        &self,
+        _: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
     async fn settings_enqueued(
         &self,
         _: Request<v1::SettingsEnqueuedRequest>,
@@ -248,6 +260,10 @@ impl Catalog for Service {
         let task = self.tasks.iter().find(|task| task.uid.0 == uid);
         task.map(|task| Response::new(task.into()))
             .ok_or_else(|| Status::not_found("no such task"))
+    }
+
+    async fn get_dump(&self, _: Request<v1::GetDumpRequest>) -> Result<Response<v1::Dump>, Status> {
+        Err(Status::not_found("no such dump"))
     }
 
     async fn list_tasks(

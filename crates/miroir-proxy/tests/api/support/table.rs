@@ -114,6 +114,7 @@ impl Layout {
         let uid = IndexUid::parse(INDEX).expect("valid");
         let index = IndexRoute {
             uid: uid.clone(),
+            name: uid.clone(),
             incarnation: Incarnation(3),
             primary_key: Some("id".to_owned()),
             writer: None,
@@ -138,6 +139,7 @@ impl Layout {
             groups: [group].into(),
             proxies: BTreeMap::new(),
             indexes: [(uid, Arc::new(index))].into(),
+            writes_held: false,
             registry: Arc::clone(&self.registry),
         }
     }

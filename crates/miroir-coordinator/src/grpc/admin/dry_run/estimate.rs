@@ -41,7 +41,7 @@ pub(super) async fn plan(ctx: &Context, state: &ClusterState, foresight: Foresig
     let moves: Vec<v1::PlannedMove> = foresight
         .moves
         .iter()
-        .map(|one| view(one, &sizes))
+        .map(|one| view(state, one, &sizes))
         .collect();
     let copied = || {
         let both = foresight.moves.iter().zip(&moves);
@@ -62,13 +62,13 @@ pub(super) async fn plan(ctx: &Context, state: &ClusterState, foresight: Foresig
     }
 }
 
-fn view(one: &PlannedMove, sizes: &Sizes) -> v1::PlannedMove {
+fn view(state: &ClusterState, one: &PlannedMove, sizes: &Sizes) -> v1::PlannedMove {
     let builds = one.kind.builds();
     let key = (one.source, one.uid.clone(), one.shard);
     let documents = sizes.documents.get(&key).copied().filter(|_| builds);
     let average = sizes.average.get(&(one.source, one.uid.clone())).copied();
     v1::PlannedMove {
-        index: one.uid.to_string(),
+        index: state.uid_of(&one.uid).to_string(),
         shard: one.shard.0.into(),
         group: one.group.0,
         kind: progress::kind(one.kind).to_owned(),

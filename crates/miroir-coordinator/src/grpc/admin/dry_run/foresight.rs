@@ -155,7 +155,7 @@ fn pinned(alone: &ClusterState, moves: &[PlannedMove]) -> Vec<String> {
             format!(
                 "shard {} of `{}` is pinned to node {}",
                 one.shard,
-                one.uid,
+                alone.uid_of(&one.uid),
                 one.replaces.unwrap_or(one.source)
             )
         })
@@ -166,8 +166,8 @@ fn pinned(alone: &ClusterState, moves: &[PlannedMove]) -> Vec<String> {
 /// Shards that other operations are moving: theirs are planned when those have ended.
 fn moving(state: &ClusterState, operation: &Operation) -> Vec<String> {
     let about = |index: &Index| match &operation.kind {
-        OperationKind::ChangeReplicationFactor { uid, .. } => index.uid == *uid,
-        OperationKind::Rebalance { uid } => uid.as_ref().is_none_or(|uid| index.uid == *uid),
+        OperationKind::ChangeReplicationFactor { uid, .. } => index.name() == uid,
+        OperationKind::Rebalance { uid } => uid.as_ref().is_none_or(|uid| index.name() == uid),
         OperationKind::AddNode { .. }
         | OperationKind::DrainNode { .. }
         | OperationKind::RemoveNode { .. }
@@ -185,7 +185,9 @@ fn moving(state: &ClusterState, operation: &Operation) -> Vec<String> {
             .map(|record| {
                 format!(
                     "shard {} of `{}` is being moved by migration {}",
-                    record.shard, record.index, record.id
+                    record.shard,
+                    state.uid_of(&record.index),
+                    record.id
                 )
             })
             .collect(),
