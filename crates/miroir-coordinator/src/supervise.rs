@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Context, broadcast, cut, planner, purge, scrub, tasks, tend, webhooks, wiped};
+use crate::actor::{
+    Context, broadcast, cut, planner, purge, scrub, settings, tasks, tend, webhooks, wiped,
+};
 use crate::{migration, nodes, session};
 
 /// What an actor's run ends with.
@@ -77,6 +79,10 @@ pub const LEADER_ACTORS: &[Actor] = &[
     Actor {
         name: "scrub",
         run: |ctx, cancel| Box::pin(forever(scrub::run(ctx, cancel))),
+    },
+    Actor {
+        name: "settings",
+        run: |ctx, cancel| Box::pin(forever(settings::run(ctx, cancel))),
     },
     Actor {
         name: "migrations",

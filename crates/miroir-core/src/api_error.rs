@@ -66,11 +66,16 @@ macro_rules! codes {
 }
 
 codes! {
+    /// An alias does not point where its change expects.
+    AliasChanged = "alias_changed", 409, InvalidRequest;
+    /// There is no such alias.
+    AliasNotFound = "alias_not_found", 404, InvalidRequest;
     ApiKeyAlreadyExists = "api_key_already_exists", 409, InvalidRequest;
     ApiKeyNotFound = "api_key_not_found", 404, InvalidRequest;
     BadRequest = "bad_request", 400, InvalidRequest;
     BatchNotFound = "batch_not_found", 404, InvalidRequest;
     DocumentNotFound = "document_not_found", 404, InvalidRequest;
+    DynamicSearchRuleNotFound = "dynamic_search_rule_not_found", 404, InvalidRequest;
     FacetSearchDisabled = "facet_search_disabled", 400, InvalidRequest;
     FeatureNotEnabled = "feature_not_enabled", 400, InvalidRequest;
     IdempotencyKeyInUse = "idempotency_key_in_use", 409, InvalidRequest;
@@ -95,6 +100,8 @@ codes! {
     Internal = "internal", 500, Internal;
     InvalidApiKey = "invalid_api_key", 403, Auth;
     InvalidBatchUids = "invalid_batch_uids", 400, InvalidRequest;
+    /// An alias cannot be pointed there.
+    InvalidAliasTarget = "invalid_alias_target", 400, InvalidRequest;
     InvalidApiKeyActions = "invalid_api_key_actions", 400, InvalidRequest;
     InvalidApiKeyDescription = "invalid_api_key_description", 400, InvalidRequest;
     InvalidApiKeyExpiresAt = "invalid_api_key_expires_at", 400, InvalidRequest;
@@ -113,6 +120,16 @@ codes! {
     InvalidDocumentOffset = "invalid_document_offset", 400, InvalidRequest;
     InvalidDocumentRetrieveVectors = "invalid_document_retrieve_vectors", 400, InvalidRequest;
     InvalidDocumentSort = "invalid_document_sort", 400, InvalidRequest;
+    InvalidDynamicSearchRuleActions = "invalid_dynamic_search_rule_actions", 400, InvalidRequest;
+    InvalidDynamicSearchRuleActive = "invalid_dynamic_search_rule_active", 400, InvalidRequest;
+    InvalidDynamicSearchRuleConditions = "invalid_dynamic_search_rule_conditions", 400, InvalidRequest;
+    InvalidDynamicSearchRuleDescription = "invalid_dynamic_search_rule_description", 400, InvalidRequest;
+    InvalidDynamicSearchRuleFilter = "invalid_dynamic_search_rule_filter", 400, InvalidRequest;
+    InvalidDynamicSearchRuleFilterActive = "invalid_dynamic_search_rule_filter_active", 400, InvalidRequest;
+    InvalidDynamicSearchRuleFilterQuery = "invalid_dynamic_search_rule_filter_query", 400, InvalidRequest;
+    InvalidDynamicSearchRuleLimit = "invalid_dynamic_search_rule_limit", 400, InvalidRequest;
+    InvalidDynamicSearchRuleOffset = "invalid_dynamic_search_rule_offset", 400, InvalidRequest;
+    InvalidDynamicSearchRulePriority = "invalid_dynamic_search_rule_priority", 400, InvalidRequest;
     InvalidFacetSearchExhaustiveFacetCount = "invalid_facet_search_exhaustive_facet_count", 400, InvalidRequest;
     InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", 400, InvalidRequest;
     InvalidFacetSearchQuery = "invalid_facet_search_query", 400, InvalidRequest;
@@ -177,6 +194,7 @@ codes! {
     InvalidSearchSort = "invalid_search_sort", 400, InvalidRequest;
     InvalidSearchUseNetwork = "invalid_search_use_network", 400, InvalidRequest;
     InvalidSearchVector = "invalid_search_vector", 400, InvalidRequest;
+    InvalidSession = "invalid_session", 400, InvalidRequest;
     InvalidSettingsDictionary = "invalid_settings_dictionary", 400, InvalidRequest;
     InvalidSettingsDisplayedAttributes = "invalid_settings_displayed_attributes", 400, InvalidRequest;
     InvalidSettingsDistinctAttribute = "invalid_settings_distinct_attribute", 400, InvalidRequest;

@@ -24,6 +24,7 @@ mod error;
 mod indexes;
 mod keys;
 mod raw;
+mod rules;
 mod secret;
 mod tasks;
 mod transport;

@@ -1,6 +1,7 @@
 //! The registry, and changes of it.
 
-use miroir_core::registry::{Change, Collection, Entry, Expected, Registry};
+use miroir_core::registry::{Change, Collection, Entry, Expected, Registry, RulesChange};
+use serde_json::Value;
 
 use super::ConvertError;
 use crate::v1;
@@ -94,6 +95,41 @@ impl TryFrom<v1::ChangeRegistryRequest> for Change {
     }
 }
 
+impl From<&RulesChange> for v1::RulesChange {
+    fn from(change: &RulesChange) -> Self {
+        use v1::rules_change::Change as Wire;
+        let change = match change {
+            RulesChange::Patch { uid, members } => Wire::Patch(v1::RulePatch {
+                uid: uid.clone(),
+                members: Value::Object(members.clone()).to_string(),
+            }),
+            RulesChange::Delete { uid } => Wire::Delete(uid.clone()),
+            RulesChange::Clear => Wire::Clear(true),
+        };
+        Self {
+            change: Some(change),
+        }
+    }
+}
+
+impl TryFrom<v1::RulesChange> for RulesChange {
+    type Error = ConvertError;
+
+    fn try_from(change: v1::RulesChange) -> Result<Self, ConvertError> {
+        use v1::rules_change::Change as Wire;
+        match change.change {
+            Some(Wire::Patch(patch)) => Ok(Self::Patch {
+                uid: patch.uid,
+                members: serde_json::from_str(&patch.members)
+                    .map_err(|_| ConvertError::new("RulePatch", "members"))?,
+            }),
+            Some(Wire::Delete(uid)) => Ok(Self::Delete { uid }),
+            Some(Wire::Clear(true)) => Ok(Self::Clear),
+            Some(Wire::Clear(false)) | None => Err(ConvertError::new("RulesChange", "change")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +156,28 @@ mod tests {
         assert_eq!(Registry::try_from(wire.clone()), Ok(registry));
         wire.objects[0].value = "{".to_owned();
         assert!(Registry::try_from(wire).is_err());
+    }
+
+    #[test]
+    fn changes_of_rules_survive_the_wire() {
+        let members = json!({ "precedence": 3, "active": null });
+        let all = [
+            RulesChange::Patch {
+                uid: "a".to_owned(),
+                members: members.as_object().cloned().expect("an object"),
+            },
+            RulesChange::Delete {
+                uid: "b".to_owned(),
+            },
+            RulesChange::Clear,
+        ];
+        for change in all {
+            assert_eq!(
+                RulesChange::try_from(v1::RulesChange::from(&change)),
+                Ok(change)
+            );
+        }
+        assert!(RulesChange::try_from(v1::RulesChange { change: None }).is_err());
     }
 
     #[test]

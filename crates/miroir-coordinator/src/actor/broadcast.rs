@@ -126,7 +126,9 @@ async fn send(client: &NodeClient, one: &Due) -> Result<EnqueuedTask, MeiliError
             | TaskKind::IndexDeletion
             | TaskKind::IndexCompaction
             | TaskKind::TaskCancelation
-            | TaskKind::TaskDeletion,
+            | TaskKind::TaskDeletion
+            | TaskKind::DsrUpdate
+            | TaskKind::DsrClear,
             _,
         ) => Err(MeiliError::Invalid {
             what: format!("no node is asked for a {} as a whole", one.kind.as_str()),

@@ -7,6 +7,7 @@ mod lost;
 pub mod planner;
 pub mod purge;
 pub mod scrub;
+pub mod settings;
 pub mod tasks;
 pub mod tend;
 pub mod webhooks;
@@ -16,3 +17,4 @@ mod context;
 
 pub use context::{Context, Fleet};
 pub use scrub::ScrubBoard;
+pub use settings::SettingsBoard;

@@ -1,6 +1,7 @@
-//! Gives every node what the registry says that nodes are to have: API keys and experimental features.
+//! Gives every node what the registry says that nodes are to have: API keys, experimental features and dynamic search
+//! rules.
 //!
-//! Proxies judge keys by themselves, so nothing waits for this. It makes the nodes what one Meilisearch would be: whoever
+//! Proxies judge keys by themselves, so only tasks about rules wait for this. It makes the nodes what one Meilisearch would be: whoever
 //! asks a node directly is judged by the same keys, and a feature that is on is on everywhere. The registry is the truth;
 //! a key that it has not, such as those that a node makes for itself, is deleted.
 //!
@@ -9,6 +10,7 @@
 
 mod features;
 mod keys;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,15 +52,39 @@ async fn tend_for_ever<C: Cluster>(ctx: &Context<C>) -> anyhow::Result<()> {
     let mut ticks = interval(Duration::from_millis(ctx.config.nodes.health_interval_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tended = BTreeMap::new();
+    let mut names = rules::Names::new();
     loop {
         applied.mark_unchanged();
         seed(ctx).await?;
-        tend_due(ctx, &mut tended).await?;
+        let now_called = ctx.read(rules::names);
+        if now_called != names {
+            // Rules name indexes, and nodes know them by other names since.
+            tended.clear();
+            names = now_called;
+        }
+        let (version, waiting) = rules::waiting(ctx);
+        tend_due(ctx, &mut tended, &names).await?;
+        if !waiting.is_empty() && all_have(ctx, &tended, version) {
+            rules::end(ctx, &waiting).await?;
+        }
         tokio::select! {
             changed = applied.changed() => changed?,
             _ = ticks.tick() => {}
         }
     }
+}
+
+/// Whether every node that answers was given a registry that is at least this new.
+fn all_have<C: Cluster>(ctx: &Context<C>, tended: &BTreeMap<NodeId, Tended>, version: u64) -> bool {
+    let health = ctx.health.snapshot();
+    let has = |node: &NodeId| {
+        let given = tended.get(node).and_then(|known| known.version);
+        let missed = health
+            .get(node)
+            .is_some_and(|seen| !seen.last_error.is_empty());
+        missed || given.is_some_and(|given| given >= version)
+    };
+    ctx.read(|state| state.nodes.keys().all(has))
 }
 
 /// Makes the default keys, when nobody has. Without a master key there are no keys.
@@ -96,6 +122,7 @@ impl Tended {
 async fn tend_due<C: Cluster>(
     ctx: &Context<C>,
     tended: &mut BTreeMap<NodeId, Tended>,
+    names: &rules::Names,
 ) -> anyhow::Result<()> {
     let (version, nodes) = ctx.read(|state| {
         let nodes: Vec<NodeId> = state.nodes.keys().copied().collect();
@@ -123,7 +150,7 @@ async fn tend_due<C: Cluster>(
         return Ok(());
     }
     let registry = ctx.read(|state| Arc::clone(&state.registry));
-    let done = join_all(due.iter().map(|node| tend(ctx, *node, &registry))).await;
+    let done = join_all(due.iter().map(|node| tend(ctx, *node, &registry, names))).await;
     for (node, result) in due.into_iter().zip(done) {
         let before = tended
             .get(&node)
@@ -147,7 +174,7 @@ fn outcome(
         };
     };
     if before.is_zero() {
-        tracing::warn!(%node, %error, "a node has not got its keys and features, trying again");
+        tracing::warn!(%node, %error, "a node has not got its keys, features and rules, trying again");
     }
     let pause = (before * 2).clamp(PAUSE_MIN, PAUSE_MAX);
     Tended {
@@ -161,6 +188,7 @@ async fn tend<C: Cluster>(
     ctx: &Context<C>,
     node: NodeId,
     registry: &Registry,
+    names: &rules::Names,
 ) -> Result<(), MeiliError> {
     let Some(client) = ctx.fleet().client(node) else {
         return Ok(());
@@ -169,5 +197,6 @@ async fn tend<C: Cluster>(
     if ctx.config.node_master_key.is_some() {
         keys::tend(node, &client, registry).await?;
     }
-    features::tend(node, &client, registry).await
+    features::tend(node, &client, registry).await?;
+    rules::tend(node, &client, registry, names).await
 }

@@ -48,6 +48,7 @@ async fn fail_a_task(coordinator: &Coordinator) -> u32 {
         idempotency: None,
     };
     let request = v1::RegisterTaskRequest {
+        rules: None,
         request_id: String::new(),
         uid: Some("books".to_owned()),
         task: Some(task),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    CutStep, Idempotency, IndexSwap, MigrationReport, PlannedMove, Policy, TaskKind, TaskPart,
-    TaskQuery, TaskStatus,
+    AppliedSettings, CutStep, Idempotency, IndexRename, IndexSwap, MigrationReport, PlannedMove,
+    Policy, TaskKind, TaskPart, TaskQuery, TaskStatus,
 };
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
@@ -98,17 +98,6 @@ pub enum Control {
         /// Bytes of JSON a second.
         bytes_per_s: Option<u64>,
     },
-}
-
-/// A settings version that a node has enqueued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedSettings {
-    /// The node.
-    pub node: NodeId,
-    /// The version.
-    pub version: u64,
-    /// The node's task.
-    pub node_task: u32,
 }
 
 /// What became of a task.
@@ -328,6 +317,15 @@ pub enum Command {
         /// Meilisearch's error object.
         error: Value,
     },
+    /// Makes the settings that an index has a new version, which is sent to every node again: some node has others.
+    RestateSettings {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The version that was compared; a newer one is on its way already.
+        version: u64,
+    },
     /// Deletes an index.
     DeleteIndex {
         /// The index.
@@ -347,6 +345,8 @@ pub enum Command {
         /// The swaps. No uid is in two of them.
         swaps: Vec<IndexSwap>,
     },
+    /// Gives an index another uid, and a primary key if it has none.
+    RenameIndex(IndexRename),
     /// Reports that a node has enqueued an index's deletion.
     IndexPurged {
         /// The index.
@@ -471,6 +471,13 @@ pub enum Command {
     ChangeRegistry {
         /// The change.
         change: registry::Change,
+    },
+    /// Changes dynamic search rules. The task ends when nodes have them.
+    ChangeRules {
+        /// The change.
+        change: registry::RulesChange,
+        /// The client's task.
+        task: NewTask,
     },
     /// Makes the default keys, once in the life of the cluster.
     SeedKeys {

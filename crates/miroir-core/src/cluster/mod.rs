@@ -22,19 +22,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{
-    AppliedSettings, Command, Control, NewIndex, NewTask, NodeSpec, TaskUpdate, Write,
-};
+pub use command::{Command, Control, NewIndex, NewTask, NodeSpec, TaskUpdate, Write};
 pub use cut::{Cut, CutIndex, CutStage, CutStep, KeptDump};
 pub use idempotency::{Digest, Idempotency, Keeping, KnownWrite, KnownWrites};
 pub use index::{
-    DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
-    UnprovenSettings,
+    AppliedSettings, DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings,
+    ShardPlacement, UnprovenSettings,
 };
 pub use moves::{MigrationReport, PlannedMove};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
-pub use swap::{IndexSwap, named_twice};
+pub use swap::{IndexRename, IndexSwap, named_twice};
 pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use task_query::TaskQuery;
 pub use topology::{

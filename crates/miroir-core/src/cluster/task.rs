@@ -36,11 +36,15 @@ pub enum TaskKind {
     DumpCreation,
     /// Has every node write a snapshot.
     SnapshotCreation,
+    /// Makes, changes or deletes a dynamic search rule.
+    DsrUpdate,
+    /// Deletes every dynamic search rule.
+    DsrClear,
 }
 
 impl TaskKind {
     /// Every kind, in Meilisearch's order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::DocumentAdditionOrUpdate,
         Self::DocumentDeletion,
         Self::SettingsUpdate,
@@ -53,6 +57,8 @@ impl TaskKind {
         Self::DumpCreation,
         Self::SnapshotCreation,
         Self::IndexCompaction,
+        Self::DsrUpdate,
+        Self::DsrClear,
     ];
 
     /// The name clients see.
@@ -71,6 +77,8 @@ impl TaskKind {
             Self::TaskDeletion => "taskDeletion",
             Self::DumpCreation => "dumpCreation",
             Self::SnapshotCreation => "snapshotCreation",
+            Self::DsrUpdate => "dsrUpdate",
+            Self::DsrClear => "dsrClear",
         }
     }
 
@@ -224,6 +232,12 @@ impl TaskRegistry {
         self.unfinished
             .iter()
             .filter_map(|uid| self.by_uid.get(uid))
+    }
+
+    /// The newest uid that was ever given.
+    #[must_use]
+    pub fn newest(&self) -> Option<TaskUid> {
+        self.next.checked_sub(1).map(TaskUid)
     }
 
     /// How many are remembered.

@@ -181,8 +181,8 @@ impl<'a> Hit<'a> {
 pub(super) struct View<'q> {
     pub(super) score: bool,
     pub(super) details: bool,
-    /// An attribute that only the merge asked for.
-    pub(super) without: Option<&'q str>,
+    /// Attributes that only the merge asked for.
+    pub(super) without: Vec<&'q str>,
 }
 
 impl View<'_> {
@@ -287,7 +287,7 @@ mod tests {
                 hit.write(&View {
                     score,
                     details,
-                    without
+                    without: Vec::from_iter(without),
                 }),
                 expected
             );

@@ -12,6 +12,7 @@ use super::answer::{Answer, Hit, MergeError, View};
 use super::distinct::Seen;
 use super::facet_value::normalise;
 use super::facets::{merge_distributions, merge_stats};
+use super::pins::{Pinned, id_of, place, surviving};
 use super::plan::Plan;
 use super::query::Pagination;
 use super::unseen::covers;
@@ -38,6 +39,8 @@ struct Merged<'a, 'n> {
     /// How many of them come before the window.
     skipped: usize,
     rejected: u64,
+    /// Where some are pinned: how many of the others were found by meaning.
+    pinned: Option<usize>,
 }
 
 impl<'a, 'n> Merged<'a, 'n> {
@@ -170,11 +173,7 @@ impl Plan {
         let metadata = first("metadata").map(|told| self.metadata(told));
         push_optional(out, "metadata", metadata.as_deref());
         if first("semanticHitCount").is_some() {
-            let semantic = merged
-                .window()
-                .iter()
-                .filter(|hit| hit.rank.is_semantic())
-                .count();
+            let semantic = self.count_semantic(&merged);
             push_member(out, "semanticHitCount", &semantic.to_string());
         }
     }
@@ -182,35 +181,82 @@ impl Plan {
     fn merge_hits<'a, 'n>(&self, answers: &'n [Answer<'a>]) -> Merged<'a, 'n> {
         let (offset, limit) = self.query.pagination().window(self.settings.max_total_hits);
         let ratio = self.query.semantic_ratio().unwrap_or(0.5);
-        let lists: Vec<&[Hit<'a>]> = answers
-            .iter()
-            .map(|answer| answer.hits.as_slice())
-            .collect();
-        let mut seen = Seen::default();
-        let mut merged = Merged {
-            first: Vec::new(),
-            skipped: usize::try_from(offset).unwrap_or(usize::MAX),
-            rejected: 0,
+        let ranked = |answer: &'n Answer<'a>| -> Vec<&'n Hit<'a>> {
+            let hits = answer.hits.iter();
+            hits.filter(|hit| hit.rank.pin().is_none()).collect()
         };
+        let lists: Vec<Vec<&Hit<'a>>> = answers.iter().map(ranked).collect();
+        let lists: Vec<&[&Hit<'a>]> = lists.iter().map(Vec::as_slice).collect();
+        let mut seen = Seen::default();
+        let mut first = Vec::new();
+        let mut rejected = 0;
         for hit in interleave(&lists, |a, b| a.rank.compare(&b.rank, ratio)) {
             if let Some(path) = self.distinct()
                 && !seen.admit(hit.values(path))
             {
-                merged.rejected += 1;
+                rejected += 1;
                 continue;
             }
-            if (merged.first.len() as u64) < offset + limit {
-                merged.first.push(hit);
+            if (first.len() as u64) < offset + limit {
+                first.push(*hit);
             }
         }
-        merged
+        let end = usize::try_from(offset + limit).unwrap_or(usize::MAX);
+        let pinned = self.pinned(answers, first.len(), end);
+        let semantic = first.iter().filter(|hit| hit.rank.is_semantic()).count();
+        let has_pins = !pinned.is_empty();
+        if has_pins {
+            first = place(pinned, first, end);
+        }
+        Merged {
+            first,
+            skipped: usize::try_from(offset).unwrap_or(usize::MAX),
+            rejected,
+            pinned: has_pins.then_some(semantic),
+        }
+    }
+
+    /// How many hits were found by meaning, as Meilisearch counts. Where hits are pinned, a search by meaning alone counts
+    /// these too, and one by words and meaning counts also those that they have pushed off the page.
+    fn count_semantic(&self, merged: &Merged<'_, '_>) -> usize {
+        let window = merged.window();
+        match merged.pinned {
+            Some(_) if self.query.hybrid_ratio().is_none() => window.len(),
+            Some(before) => before,
+            None => window.iter().filter(|hit| hit.rank.is_semantic()).count(),
+        }
+    }
+
+    /// The hits that are pinned into the first `end` ones, beside so many `others`, by their places.
+    fn pinned<'a, 'n>(
+        &self,
+        answers: &'n [Answer<'a>],
+        others: usize,
+        end: usize,
+    ) -> Vec<(u64, &'n Hit<'a>)> {
+        let primary_key = self.settings.primary_key.as_deref();
+        let hits = answers.iter().flat_map(|answer| &answer.hits);
+        let pinned = hits.filter_map(|hit| {
+            let position = hit.rank.pin()?;
+            let id = id_of(&hit.members, primary_key);
+            let turn = self.settings.pins.turn(id.as_deref(), position);
+            Some(Pinned {
+                position,
+                turn,
+                hit,
+            })
+        });
+        let mut pinned = surviving(pinned.collect(), others, end);
+        pinned.sort_by_key(|pin| (pin.position, pin.turn));
+        let placed = pinned.into_iter();
+        placed.map(|pin| (pin.position, pin.hit)).collect()
     }
 
     fn push_hits<'a: 'n, 'n>(&self, out: &mut String, hits: impl Iterator<Item = &'n Hit<'a>>) {
         let view = View {
             score: self.query.shows_score(),
             details: self.query.shows_details(),
-            without: None,
+            without: Vec::new(),
         };
         let added: Vec<&str> = self.added.iter().map(String::as_str).collect();
         let formatted = self.query.formatted();
@@ -374,6 +420,8 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("maps with text keys always serialise")
 }
 
+#[cfg(test)]
+mod pin_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

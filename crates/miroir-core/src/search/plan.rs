@@ -54,7 +54,9 @@ impl Plan {
         if !direct {
             plan.unseen = Unseen::new(&plan.query, &plan.settings);
             let by_id = plan.unseen.as_ref().map(|unseen| &*unseen.primary_key);
-            let added: BTreeSet<&str> = plan.distinct().into_iter().chain(by_id).collect();
+            let pinned = plan.settings.pinned_by();
+            let added = plan.distinct().into_iter().chain(by_id).chain(pinned);
+            let added: BTreeSet<&str> = added.collect();
             plan.added = added
                 .into_iter()
                 .filter(|path| plan.must_ask_for(path))
@@ -145,7 +147,7 @@ impl Plan {
 
     /// Asks for everything the merge needs.
     fn widen(&self, body: &mut Map<String, Value>) {
-        let end = self.end();
+        let end = self.settings.with_pins(self.end());
         let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
         match self.query.pagination() {
             Pagination::Offset { .. } => {

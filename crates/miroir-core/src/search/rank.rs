@@ -20,6 +20,8 @@ pub(super) struct Rank {
     parts: Vec<Part>,
     /// `_rankingScore`, compared only between the two halves of a hybrid search.
     score: f64,
+    /// The place that a dynamic search rule pins the hit to, which then is not ranked.
+    pin: Option<u64>,
 }
 
 /// What a rule adds to a score.
@@ -113,6 +115,9 @@ impl Rank {
                 .map(|(name, detail)| Rule::read(name, detail))
                 .collect(),
             score,
+            pin: details
+                .get("pin")
+                .and_then(|pin| pin.get("position")?.as_u64()),
         }
     }
 
@@ -141,6 +146,11 @@ impl Rank {
                 };
             }
         }
+    }
+
+    /// The place that the hit is pinned to.
+    pub(super) const fn pin(&self) -> Option<u64> {
+        self.pin
     }
 
     /// The node's own score.

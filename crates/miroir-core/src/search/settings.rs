@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::pins::Pins;
 use crate::called::Alias;
 use crate::settings::node_max_values;
 
@@ -54,6 +55,8 @@ pub struct SearchSettings {
     pub embedders: BTreeMap<String, Option<u64>>,
     /// The attribute of the ids, which is no setting: who knows it sets it.
     pub primary_key: Option<String>,
+    /// What dynamic search rules pin in the index, no setting either.
+    pub pins: Pins,
     /// What nodes call the index where clients call it otherwise, which is no setting either.
     pub alias: Option<Alias>,
 }
@@ -72,12 +75,25 @@ impl Default for SearchSettings {
             facetable: BTreeSet::new(),
             embedders: BTreeMap::new(),
             primary_key: None,
+            pins: Pins::default(),
             alias: None,
         }
     }
 }
 
 impl SearchSettings {
+    /// The attribute by which pinned hits are told apart, if there can be any.
+    pub(super) fn pinned_by(&self) -> Option<&str> {
+        let primary_key = self.primary_key.as_deref();
+        primary_key.filter(|_| !self.pins.is_empty())
+    }
+
+    /// How many hits to ask a node for whose first `end` ones may be wanted. One that is pinned on its node to a place
+    /// before the end may come after it in the whole, and another takes its place.
+    pub(super) fn with_pins(&self, end: u64) -> u64 {
+        if end == 0 { 0 } else { end + self.pins.most() }
+    }
+
     /// Reads an index's settings object. What is missing or null has Meilisearch's default.
     #[must_use]
     pub fn from_settings(settings: &Value) -> Self {
@@ -122,6 +138,7 @@ impl SearchSettings {
                 .flatten()
                 .collect(),
             primary_key: None,
+            pins: Pins::default(),
             alias: None,
         }
     }

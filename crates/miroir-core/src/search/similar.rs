@@ -239,7 +239,7 @@ impl SimilarQuery {
         let view = View {
             score: shown("showRankingScore"),
             details: shown("showRankingScoreDetails"),
-            without: None,
+            without: Vec::new(),
         };
         let lists: Vec<&[Hit<'_>]> = answers.iter().map(|a| a.hits.as_slice()).collect();
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);

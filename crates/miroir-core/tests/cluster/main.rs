@@ -1,5 +1,6 @@
 //! The replicated state under commands, told in stories.
 
+mod aliases;
 mod control;
 mod dumps;
 mod groups;

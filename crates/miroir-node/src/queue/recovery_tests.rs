@@ -48,7 +48,7 @@ fn finished(queue: &TaskQueue, uid: TaskId) -> Task {
 /// A database with one index of three documents, and a task that deletes two of them.
 fn with_open_deletion(root: &Path) -> TaskId {
     let (engine, queue) = open(root);
-    let worker = spawn(engine, queue.clone(), LIMIT).unwrap();
+    let worker = spawn(engine, queue.clone(), LIMIT, "no hold".into()).unwrap();
     let documents = b"{\"id\":1}{\"id\":2}{\"id\":3}".to_vec();
     let (payload, row) = queue.payloads.place(documents.clone()).unwrap();
     let operation = Operation::Addition {
@@ -73,7 +73,7 @@ fn with_open_deletion(root: &Path) -> TaskId {
 
 fn run(root: &Path, uid: TaskId) -> Task {
     let (engine, queue) = open(root);
-    let worker = spawn(engine.clone(), queue.clone(), LIMIT).unwrap();
+    let worker = spawn(engine.clone(), queue.clone(), LIMIT, "no hold".into()).unwrap();
     let task = finished(&queue, uid);
     worker.stop();
     assert_eq!(queue.store.prepared().unwrap(), None);

@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub(crate) use coordinators::chain;
 pub use coordinators::{Coordinators, CoordinatorsError};
 pub use error::CatalogError;
-pub use tasks::{TaskFilter, TaskList};
+pub use tasks::{PendingTasks, TaskFilter, TaskList};
 
 /// The time a call may take when its maker sets none: longer than an election.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -297,6 +297,7 @@ impl Catalog {
             request_id: id.to_string(),
             uid: index.map(ToString::to_string),
             task: Some(task.into()),
+            rules: None,
         };
         let answer = self.call(message, |mut client, request| async move {
             client.register_task(request).await

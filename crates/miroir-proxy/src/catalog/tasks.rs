@@ -1,7 +1,9 @@
 //! Reading tasks, and what is asked of them.
 
+use std::collections::BTreeMap;
+
 use miroir_core::cluster::{Idempotency, NewTask, Task, TaskQuery};
-use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::id::{Epoch, IndexUid, NodeId, TaskUid};
 use miroir_proto::{ConvertError, v1};
 use serde_json::Value;
 use tonic::{Code, Response};
@@ -31,6 +33,27 @@ pub struct TaskList {
     pub total: u32,
     /// Where the next page begins; `None` on the last.
     pub next: Option<TaskUid>,
+}
+
+/// What of an index nodes have still to carry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingTasks {
+    /// By node the first and the last of its own tasks.
+    pub nodes: BTreeMap<NodeId, (u32, u32)>,
+    /// Whether further node tasks may come.
+    pub open: bool,
+    /// The newest task there is, of whatever index.
+    pub newest: Option<TaskUid>,
+    /// Copies that lack what has ended are out of use from this epoch on.
+    pub epoch: Epoch,
+}
+
+impl PendingTasks {
+    /// Whether everything has been carried out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && !self.open
+    }
 }
 
 impl Catalog {
@@ -106,6 +129,34 @@ impl Catalog {
         })
     }
 
+    /// What of an index nodes have still to carry out, of its tasks up to `up_to`.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; also when coordinators answer but none leads.
+    pub async fn pending_tasks(
+        &self,
+        index: &IndexUid,
+        up_to: TaskUid,
+    ) -> Result<PendingTasks, CatalogError> {
+        let message = v1::PendingTasksRequest {
+            uid: index.to_string(),
+            up_to: up_to.0,
+        };
+        let answer = self.call(message, |mut client, request| async move {
+            client.pending_tasks(request).await
+        });
+        let answer = answer.await?;
+        let nodes = answer.nodes.into_iter();
+        Ok(PendingTasks {
+            nodes: nodes
+                .map(|one| (NodeId(one.node), (one.first, one.last)))
+                .collect(),
+            open: answer.open,
+            newest: answer.newest.map(TaskUid),
+            epoch: Epoch(answer.epoch),
+        })
+    }
+
     /// Makes sure that no write is known under a client's key.
     ///
     /// # Errors
@@ -169,6 +220,7 @@ impl Catalog {
             request_id: id.to_string(),
             uid: index.map(ToString::to_string),
             task: Some(task.into()),
+            rules: None,
         };
         let answer = self.call(message, |mut client, request| async move {
             client.broadcast(request).await

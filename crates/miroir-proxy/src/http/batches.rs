@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::cluster::Task;
-use miroir_core::id::TaskUid;
+use miroir_core::id::{IndexUid, TaskUid};
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
@@ -50,6 +50,8 @@ pub async fn list(
 
 fn batch(task: &Task) -> Value {
     let one = |name: &str| Value::Object(Map::from_iter([(name.to_owned(), json!(1))]));
+    let index = task.index.as_ref().map(IndexUid::as_str);
+    let index = index.or(view::index_of(task.kind));
     let took = task.started_at_ms.zip(task.finished_at_ms);
     let took = took.map(|(from, to)| to.saturating_sub(from));
     json!({
@@ -62,7 +64,7 @@ fn batch(task: &Task) -> Value {
             "types": one(task.kind.as_str()),
             // Nodes trace their own steps; what the cluster knows is the whole.
             "progressTrace": took.map_or_else(|| json!({}), |ms| json!({"processing tasks": format!("{ms}.00ms")})),
-            "indexUids": task.index.as_ref().map_or_else(|| json!({}), |uid| one(uid.as_str())),
+            "indexUids": index.map_or_else(|| json!({}), one),
         },
         "duration": took.map(view::duration),
         "startedAt": task.started_at_ms.map(view::timestamp),

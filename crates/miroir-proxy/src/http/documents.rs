@@ -141,7 +141,7 @@ pub async fn delete_all(
 }
 
 /// The client's own `customMetadata`, the one parameter of a deletion.
-fn read_metadata(uri: &Uri) -> Result<Option<String>, ApiError> {
+pub(super) fn read_metadata(uri: &Uri) -> Result<Option<String>, ApiError> {
     let params = Params::only(uri, &["customMetadata"])?;
     Ok(params.text("customMetadata").map(str::to_owned))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use futures::future::join_all;
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::registry::{Collection, FEATURES, Registry};
+use miroir_core::registry::{Collection, DYNAMIC_SEARCH_RULES, FEATURES, Registry};
 use miroir_core::request::{parse_json, unknown_field, wrong_type};
 use miroir_meili::NodeClient;
 use serde_json::{Map, Value};
@@ -34,11 +34,7 @@ const NAMES: [&str; 15] = [
 ];
 
 /// Features that cannot be switched on, and why.
-const REFUSED: [(&str, &str); 4] = [
-    (
-        "dynamicSearchRules",
-        "a rule pins documents to places in one node's answer, not in the cluster's",
-    ),
+const REFUSED: [(&str, &str); 3] = [
     (
         "network",
         "the network of Meilisearch is of nodes that know each other; here the cluster takes its place",
@@ -88,6 +84,9 @@ pub async fn patch(
         Ok(Value::Object(features))
     };
     let place = (Collection::ExperimentalFeatures, FEATURES);
+    if patch.get(DYNAMIC_SEARCH_RULES) == Some(&Value::Bool(true)) {
+        Box::pin(require_on_nodes(&server, DYNAMIC_SEARCH_RULES)).await?;
+    }
     if !patch.is_empty() {
         server
             .edit_object(place, edit, |refused| registry::of_refusal(&refused))
@@ -132,6 +131,29 @@ fn read(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
             Err(ApiError::new(Code::FeatureNotEnabled, message))
         }
         None => Ok(patch),
+    }
+}
+
+/// A feature that works only where every node has it: nodes that do not answer are not judged.
+async fn require_on_nodes(server: &Server, name: &str) -> Result<(), ApiError> {
+    let nodes = server.parts().control.nodes();
+    let asked = nodes.iter().map(|(id, client)| async move {
+        let held = client.with_timeout(NODES_WITHIN).features().await;
+        let lacks = match held {
+            Ok(held) => !held.contains_key(name),
+            // A node whose version has no features at all.
+            Err(error) => !error.retryable() && !error.outcome_unknown(),
+        };
+        lacks.then_some(id)
+    });
+    match join_all(asked).await.into_iter().flatten().next() {
+        None => Ok(()),
+        Some(node) => {
+            let message = format!(
+                "`{name}` cannot be switched on in this Miroir cluster: node {node} is of a version of Meilisearch without it."
+            );
+            Err(ApiError::new(Code::FeatureNotEnabled, message))
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use miroir_core::registry::Action;
 
 use super::{
-    Server, batches, documents, facet_search, features, fields, indexes, keys, metrics,
-    multi_search, reads, render, service, settings, similar, stats, sub_settings, swap, tasks,
-    unsupported, upkeep, webhooks,
+    Server, aliases, batches, documents, facet_search, features, fields, indexes, keys, metrics,
+    multi_search, reads, render, search_rules, service, settings, similar, stats, sub_settings,
+    swap, tasks, unsupported, upkeep, webhooks,
 };
 
 /// What becomes of a request.
@@ -162,6 +162,11 @@ routes! {
     GET    "/webhooks/{uuid}"                       Proxy        WebhooksGet     webhooks::get;
     PATCH  "/webhooks/{uuid}"                       Coordinators WebhooksUpdate  webhooks::update;
     DELETE "/webhooks/{uuid}"                       Coordinators WebhooksDelete  webhooks::delete;
+    POST   "/dynamic-search-rules"                  Proxy        DynamicSearchRulesGet search_rules::list;
+    DELETE "/dynamic-search-rules"                  Coordinators DynamicSearchRulesDelete search_rules::clear;
+    GET    "/dynamic-search-rules/{uid}"            Proxy        DynamicSearchRulesGet search_rules::get;
+    PATCH  "/dynamic-search-rules/{uid}"            Coordinators DynamicSearchRulesUpdate search_rules::update;
+    DELETE "/dynamic-search-rules/{uid}"            Coordinators DynamicSearchRulesDelete search_rules::delete;
     GET    "/indexes/{uid}/settings/{setting}"      OneCopy      SettingsGet     sub_settings::get;
     PUT    "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::update;
     PATCH  "/indexes/{uid}/settings/{setting}"      Write        SettingsUpdate  sub_settings::update;
@@ -176,6 +181,10 @@ routes! {
     POST   "/snapshots"                             Coordinators SnapshotsCreate upkeep::snapshot;
     GET    "/_miroir/tasks/{uid}"                   Coordinators TasksGet        tasks::detail;
     GET    "/_miroir/dumps/{uid}"                   Coordinators DumpsCreate     upkeep::manifest;
+    GET    "/_miroir/aliases"                       Proxy        IndexesGet      aliases::list;
+    GET    "/_miroir/aliases/{name}"                Proxy        IndexesGet      aliases::get;
+    PUT    "/_miroir/aliases/{name}"                Coordinators IndexesSwap     aliases::put;
+    DELETE "/_miroir/aliases/{name}"                Coordinators IndexesSwap     aliases::delete;
     GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 

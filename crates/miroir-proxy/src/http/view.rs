@@ -36,7 +36,8 @@ pub fn task(task: &Task) -> Value {
     put("uid", json!(task.uid.0));
     // One cluster task is one batch; there is none before it begins.
     put("batchUid", json!(task.started_at_ms.map(|_| task.uid.0)));
-    put("indexUid", json!(task.index));
+    let index = task.index.as_ref().map(IndexUid::as_str);
+    put("indexUid", json!(index.or(index_of(task.kind))));
     put("status", json!(task.status.as_str()));
     put("type", json!(task.kind.as_str()));
     put("canceledBy", Value::Null);
@@ -55,6 +56,26 @@ pub fn task(task: &Task) -> Value {
         put("customMetadata", json!(metadata));
     }
     Value::Object(view)
+}
+
+/// The index that Meilisearch names in tasks of a kind that are about none of a client's.
+#[must_use]
+pub fn index_of(kind: TaskKind) -> Option<&'static str> {
+    match kind {
+        TaskKind::DsrUpdate | TaskKind::DsrClear => Some(".meili_dsr"),
+        TaskKind::DocumentAdditionOrUpdate
+        | TaskKind::DocumentDeletion
+        | TaskKind::SettingsUpdate
+        | TaskKind::IndexCreation
+        | TaskKind::IndexUpdate
+        | TaskKind::IndexDeletion
+        | TaskKind::IndexCompaction
+        | TaskKind::TaskCancelation
+        | TaskKind::TaskDeletion
+        | TaskKind::DumpCreation
+        | TaskKind::SnapshotCreation
+        | TaskKind::IndexSwap => None,
+    }
 }
 
 /// The object that `GET /_miroir/tasks/{uid}` answers: a task with the nodes' shares of it.
@@ -84,9 +105,13 @@ pub fn page(results: &[Value], list: &TaskList, filter: &TaskFilter) -> Value {
 /// The object that a request is answered with whose task was registered just now.
 #[must_use]
 pub fn summary_now(task: TaskUid, index: Option<&IndexUid>, kind: TaskKind) -> Value {
+    summary(task.0, index.map(IndexUid::as_str), kind, now_ms(), None)
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
     let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-    let now = u64::try_from(now).unwrap_or(0);
-    summary(task.0, index.map(IndexUid::as_str), kind, now, None)
+    u64::try_from(now).unwrap_or(0)
 }
 
 /// The object that a write is answered with.
@@ -100,7 +125,7 @@ pub fn summary(
 ) -> Value {
     let mut view = json!({
         "taskUid": uid,
-        "indexUid": index,
+        "indexUid": index.or(index_of(kind)),
         "status": TaskStatus::Enqueued.as_str(),
         "type": kind.as_str(),
         "enqueuedAt": timestamp(enqueued_at_ms),

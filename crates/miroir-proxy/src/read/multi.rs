@@ -5,7 +5,7 @@ use futures::stream::{self, StreamExt};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
 use miroir_core::search::{
-    Federated, IndexAnswers, Missing, MultiQuery, MultiSearch, SearchSettings,
+    Federated, IndexAnswers, Missing, MultiQuery, MultiSearch, Pins, SearchSettings,
 };
 use serde_json::{Value, json};
 
@@ -124,11 +124,14 @@ impl Reads {
             Some(first) => error.inside_query(*first),
             None => error.inside_unused_facets(index.as_str()),
         };
-        let mut begun = self.begin_partial(index.as_str()).map_err(place)?;
+        let begun = self.begin_partial(index.as_str(), caller).await;
+        let mut begun = begun.map_err(place)?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.alias = begun.scope.route.alias();
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
+        settings.primary_key = begun.scope.route.primary_key.clone();
+        settings.pins = Pins::of(&begun.scope.table.registry, index.as_str());
         let body = |hidden: Option<&str>| {
             let body = federated.body(&index, &settings, hidden);
             body.map_err(|(at, error)| HttpError::from(error).inside_query(at))

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::search::{MergeError, NodeAnswer, Plan, SearchQuery, SearchSettings};
+use miroir_core::search::{MergeError, NodeAnswer, Pins, Plan, SearchQuery, SearchSettings};
 use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
@@ -35,13 +35,14 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        let mut begun = self.begin_partial(uid)?;
+        let mut begun = self.begin_partial(uid, caller).await?;
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
         settings.primary_key = begun.scope.route.primary_key.clone();
+        settings.pins = Pins::of(&begun.scope.table.registry, uid);
         settings.alias = begun.scope.route.alias();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);

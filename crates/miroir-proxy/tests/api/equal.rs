@@ -22,14 +22,14 @@ use tokio::sync::oneshot;
 use crate::equal_routes;
 use crate::support::{INDEX, KEY, Layout, Proxy};
 
-const SHARDS: u16 = 8;
+pub const SHARDS: u16 = 8;
 const CORPUS: &[u8] = include_bytes!("../../../miroir-dev/data/packages-sample.ndjson");
 const TASK_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A real node. It ends with the value.
 pub struct Node {
-    address: SocketAddr,
-    client: NodeClient,
+    pub address: SocketAddr,
+    pub client: NodeClient,
     _running: Running,
     _data: TempDir,
 }
@@ -40,7 +40,7 @@ enum Running {
     Process { _child: Child },
 }
 
-fn settings() -> Value {
+pub fn settings() -> Value {
     json!({
         "filterableAttributes": ["section", "priority", "tags", "installed_size"],
         "sortableAttributes": ["id", "installed_size"],
@@ -50,7 +50,7 @@ fn settings() -> Value {
 }
 
 impl Node {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let data = TempDir::new().expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
@@ -108,7 +108,7 @@ impl Node {
         Running::Process { _child: child }
     }
 
-    async fn load(&self, settings: &Value, ndjson: Vec<u8>) {
+    pub async fn load(&self, settings: &Value, ndjson: Vec<u8>) {
         let settings = self
             .client
             .patch_settings(INDEX, settings)
@@ -126,7 +126,7 @@ impl Node {
         self.wait(added.await.expect("documents").task_uid).await;
     }
 
-    async fn wait(&self, task: miroir_meili::NodeTaskUid) {
+    pub async fn wait(&self, task: miroir_meili::NodeTaskUid) {
         let deadline = Instant::now() + TASK_DEADLINE;
         loop {
             let found = self
@@ -170,14 +170,14 @@ impl Node {
 }
 
 /// The corpus as nodes hold it.
-fn split() -> Split {
+pub fn split() -> Split {
     let batch = Batch::parse(CORPUS, ContentType::Ndjson).expect("the corpus");
     Split::new(&batch, "id", SHARDS).expect("valid documents")
 }
 
 /// A node with all documents and no hidden field: what a client should not be able to tell from
 /// the cluster.
-async fn reference() -> Node {
+pub async fn reference() -> Node {
     let node = Node::start().await;
     node.load(&settings(), CORPUS.to_vec()).await;
     node
@@ -237,7 +237,7 @@ fn ranked_queries() -> Vec<Value> {
 }
 
 /// What cannot be equal: times and ids of requests.
-fn without_noise(mut answer: Value) -> Value {
+pub fn without_noise(mut answer: Value) -> Value {
     let members = answer.as_object_mut().expect("an object");
     members.remove("processingTimeMs");
     members.remove("requestUid");

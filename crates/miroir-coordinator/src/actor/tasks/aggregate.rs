@@ -223,7 +223,9 @@ fn details(task: &Task, status: TaskStatus, shares: &[Share]) -> Value {
         | TaskKind::IndexCompaction
         | TaskKind::SnapshotCreation
         | TaskKind::TaskCancelation
-        | TaskKind::TaskDeletion => {}
+        | TaskKind::TaskDeletion
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear => {}
     }
     let kept: Map<String, Value> = fields
         .into_iter()

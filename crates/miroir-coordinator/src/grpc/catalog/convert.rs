@@ -1,10 +1,11 @@
 //! Requests to commands.
 
 use miroir_core::cluster::{
-    AppliedSettings, Command, Idempotency, IndexSwap, NewIndex, NewTask, Rejection, TaskKind,
-    TaskQuery, Write,
+    AppliedSettings, Command, Idempotency, IndexRename, IndexSwap, NewIndex, NewTask, Rejection,
+    TaskKind, TaskQuery, Write,
 };
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
+use miroir_core::registry::RulesChange;
 use miroir_proto::v1;
 use serde_json::Value;
 use tonic::Status;
@@ -17,7 +18,7 @@ fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("the request has no valid `{field}`"))
 }
 
-fn uid(text: &str) -> Result<IndexUid, Status> {
+pub(super) fn uid(text: &str) -> Result<IndexUid, Status> {
     IndexUid::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
@@ -134,6 +135,14 @@ pub(super) fn swap_indexes(request: v1::SwapIndexesRequest) -> Converted {
     })
 }
 
+pub(super) fn rename_index(request: v1::RenameIndexRequest) -> Converted {
+    Ok(Command::RenameIndex(IndexRename {
+        uid: uid(&request.uid)?,
+        to: uid(&request.to)?,
+        primary_key: request.primary_key,
+    }))
+}
+
 pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {
     let writes = request
         .writes
@@ -148,10 +157,12 @@ pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {
 
 pub(super) fn register_task(request: v1::RegisterTaskRequest) -> Converted {
     let uid = request.uid.as_deref().map(uid).transpose()?;
-    Ok(Command::RegisterTask {
-        uid,
-        task: task(request.task)?,
-    })
+    let task = task(request.task)?;
+    match request.rules.map(RulesChange::try_from).transpose() {
+        Ok(Some(change)) => Ok(Command::ChangeRules { change, task }),
+        Ok(None) => Ok(Command::RegisterTask { uid, task }),
+        Err(error) => Err(status::of_convert(&error)),
+    }
 }
 
 /// What is committed so that every node, or every node of an index, carries a task out by itself.
@@ -169,7 +180,9 @@ pub(super) fn broadcast(request: v1::RegisterTaskRequest) -> Converted {
         | TaskKind::IndexSwap
         | TaskKind::IndexDeletion
         | TaskKind::TaskCancelation
-        | TaskKind::TaskDeletion => return Err(missing("task.kind")),
+        | TaskKind::TaskDeletion
+        | TaskKind::DsrUpdate
+        | TaskKind::DsrClear => return Err(missing("task.kind")),
     };
     if is_of_index != uid.is_some() {
         return Err(missing("uid"));

@@ -128,6 +128,11 @@ impl ClusterState {
                 version,
                 error,
             } => self.refuse_settings(at, (uid, *incarnation, *proxy), *version, error),
+            Command::RestateSettings {
+                uid,
+                incarnation,
+                version,
+            } => self.restate_settings(at, (uid, *incarnation), *version),
             Command::DeleteIndex {
                 uid,
                 incarnation,
@@ -136,6 +141,7 @@ impl ClusterState {
                 task,
             } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
             Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
+            Command::RenameIndex(rename) => Ok(self.rename_index(at, rename)),
             Command::IndexPurged {
                 uid,
                 incarnation,
@@ -185,6 +191,7 @@ impl ClusterState {
             }
             Command::ReportMigrations { reports } => Ok(self.report_migrations(reports)),
             Command::ChangeRegistry { change } => self.change_registry(at, change),
+            Command::ChangeRules { change, task } => self.change_rules(at, change, task),
             Command::SeedKeys { keys } => self.seed_keys(at, keys),
         }
     }

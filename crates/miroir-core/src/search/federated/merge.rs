@@ -15,6 +15,7 @@ use crate::raw_json;
 use crate::search::answer::{Answer, Hit, MergeError, View};
 use crate::search::distinct::{Seen, values_of};
 use crate::search::merge::{interleave, push_member, push_optional, to_json};
+use crate::search::pins::{Pinned, id_of, place, surviving};
 use crate::search::query::Pagination;
 use crate::search::settings::SearchSettings;
 
@@ -55,6 +56,8 @@ struct Found<'n, 'a> {
 struct Merged<'m, 'n, 'a> {
     window: Vec<&'m Found<'n, 'a>>,
     rejected: u64,
+    /// How many were found by meaning.
+    semantic: usize,
 }
 
 impl Federated {
@@ -149,16 +152,23 @@ impl Federated {
         lists: &'m [Vec<Found<'n, 'a>>],
     ) -> Merged<'m, 'n, 'a> {
         let (offset, limit) = self.federation.pagination.window(u64::MAX);
-        let lists: Vec<&[Found<'n, 'a>]> = lists.iter().map(Vec::as_slice).collect();
+        let ranked = |list: &'m Vec<Found<'n, 'a>>| -> Vec<&'m Found<'n, 'a>> {
+            let ranked = list.iter().filter(|found| found.hit.rank.pin().is_none());
+            ranked.collect()
+        };
+        let ranked: Vec<Vec<&Found<'n, 'a>>> = lists.iter().map(ranked).collect();
+        let ranked: Vec<&[&Found<'n, 'a>]> = ranked.iter().map(Vec::as_slice).collect();
+        let end = usize::try_from(offset.saturating_add(limit)).unwrap_or(usize::MAX);
+        let pinned = pinned(read, lists, end);
         let mut seen: BTreeMap<Option<usize>, Seen> = BTreeMap::new();
         // No index shows more hits than it lets any search reach.
         let mut left: Vec<u64> = read.iter().map(|r| r.settings.max_total_hits).collect();
-        let mut merged = Merged {
-            window: Vec::new(),
-            rejected: 0,
-        };
-        let mut taken = 0;
-        for found in interleave(&lists, |a, b| self.compare(a, b)) {
+        for (_, pin) in &pinned {
+            left[pin.at] = left[pin.at].saturating_sub(1);
+        }
+        let mut first = Vec::new();
+        let mut rejected = 0;
+        for found in interleave(&ranked, |a, b| self.compare(a, b)) {
             let index = &read[found.at];
             // Of the whole request, or of each query.
             let of = self.federation.distinct.is_none().then_some(found.position);
@@ -168,19 +178,30 @@ impl Federated {
                     .or_default()
                     .admit(values_of(&found.hit.members, path))
             {
-                merged.rejected += 1;
+                rejected += 1;
                 continue;
             }
             if left[found.at] == 0 {
                 continue;
             }
             left[found.at] -= 1;
-            if taken >= offset && taken - offset < limit {
-                merged.window.push(found);
+            if first.len() < end {
+                first.push(*found);
             }
-            taken += 1;
         }
-        merged
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        let semantic = |found: &&&Found<'_, '_>| found.hit.rank.is_semantic();
+        // Meilisearch counts before it pins.
+        let counted = if pinned.is_empty() { skipped } else { 0 };
+        let semantic = first.iter().skip(counted).filter(semantic).count();
+        Merged {
+            window: place(pinned, first, end)
+                .into_iter()
+                .skip(skipped)
+                .collect(),
+            rejected,
+            semantic,
+        }
     }
 
     fn write(&self, read: &[Read<'_>], merged: &Merged<'_, '_, '_>) -> Result<String, ApiError> {
@@ -199,9 +220,7 @@ impl Federated {
         push_optional(&mut out, "requestUid", first("requestUid"));
         self.push_metadata(&mut out, read);
         if first("semanticHitCount").is_some() {
-            let hits = merged.window.iter();
-            let semantic = hits.filter(|found| found.hit.rank.is_semantic()).count();
-            push_member(&mut out, "semanticHitCount", &semantic.to_string());
+            push_member(&mut out, "semanticHitCount", &merged.semantic.to_string());
         }
         if self.federation.shows_performance {
             let details = slowest.and_then(|answer| answer.raw("performanceDetails"));
@@ -322,6 +341,46 @@ impl Federated {
             push_member(out, "metadata", &json!(metadata).to_string());
         }
     }
+}
+
+/// The hits that are pinned into the first `end` ones, each with its place: by place, then by index, query and turn.
+fn pinned<'m, 'n, 'a>(
+    read: &[Read<'a>],
+    lists: &'m [Vec<Found<'n, 'a>>],
+    end: usize,
+) -> Vec<(u64, &'m Found<'n, 'a>)> {
+    type Query<'m, 'n, 'a> = (Vec<Pinned<&'m Found<'n, 'a>>>, usize);
+    let mut queries: BTreeMap<(usize, usize), Query<'_, '_, '_>> = BTreeMap::new();
+    for found in lists.iter().flatten() {
+        let (pinned, others) = queries.entry((found.at, found.position)).or_default();
+        let Some(position) = found.hit.rank.pin() else {
+            *others += 1;
+            continue;
+        };
+        let settings = read[found.at].settings;
+        let id = id_of(&found.hit.members, settings.primary_key.as_deref());
+        pinned.push(Pinned {
+            position,
+            turn: settings.pins.turn(id.as_deref(), position),
+            hit: found,
+        });
+    }
+    let queries = queries.into_values();
+    let mut all: Vec<_> = queries
+        .flat_map(|(pinned, others)| {
+            let reach = pinned
+                .first()
+                .map_or(u64::MAX, |pin| read[pin.hit.at].settings.max_total_hits);
+            let end = end.min(usize::try_from(reach).unwrap_or(usize::MAX));
+            let mut pinned = surviving(pinned, others, end);
+            pinned.sort_by_key(|pin| (pin.position, pin.turn));
+            pinned
+        })
+        .map(|pin| (pin.position, pin.hit))
+        .collect();
+    // Stable: at one place, indexes and queries keep their order.
+    all.sort_by_key(|(position, _)| *position);
+    all
 }
 
 /// Takes `_federation` out of the hits: a node tells its own positions, the client sees others.

@@ -97,11 +97,9 @@ impl Federated {
             set("showRankingScore", json!(true));
         }
         set("federationOptions", json!({"weight": weight}));
-        if let (Some(path), Some(Value::Array(wanted))) = (
-            self.added(position, settings),
-            body.get_mut("attributesToRetrieve"),
-        ) {
-            wanted.push(Value::from(path));
+        if let Some(Value::Array(wanted)) = body.get_mut("attributesToRetrieve") {
+            let added = self.added(position, settings).into_iter();
+            wanted.extend(added.map(Value::from));
         }
         Ok(body)
     }
@@ -113,7 +111,9 @@ impl Federated {
     ) -> Value {
         let federation = &self.federation;
         let (offset, limit) = federation.pagination.window(settings.max_total_hits);
-        let end = offset + limit;
+        // Every query has its own pins.
+        let of_index = self.queries.iter().filter(|query| query.index == *index);
+        let end = of_index.fold(offset + limit, |end, _| settings.with_pins(end));
         let mut body = match federation.pagination {
             Pagination::Offset { .. } => json!({"offset": 0, "limit": end}),
             // Page mode makes a node count all its hits, so that the sum is exact.
@@ -144,21 +144,29 @@ impl Federated {
             .or(settings.distinct.as_deref())
     }
 
-    /// The distinct attribute, if the merge must ask for it beyond the client's attributes.
+    /// What the merge must ask for beyond the client's attributes: the distinct one, and that of the ids of pinned hits.
     pub(super) fn added<'a>(
         &'a self,
         position: usize,
         settings: &'a SearchSettings,
-    ) -> Option<&'a str> {
-        let path = self.distinct(position, settings)?;
-        let wanted = self.queries[position].query.attributes_to_retrieve()?;
+    ) -> Vec<&'a str> {
+        let Some(wanted) = self.queries[position].query.attributes_to_retrieve() else {
+            return Vec::new();
+        };
         let covers = |wanted: &str, path: &str| {
             path.strip_prefix(wanted)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let asked = wanted
-            .iter()
-            .any(|name| *name == "*" || covers(name, path) || covers(path, name));
-        (!asked).then_some(path)
+        let asked = |path: &str| {
+            let mut wanted = wanted.iter();
+            wanted.any(|name| *name == "*" || covers(name, path) || covers(path, name))
+        };
+        let needed = self.distinct(position, settings).into_iter();
+        let mut added: Vec<&str> = needed
+            .chain(settings.pinned_by())
+            .filter(|path| !asked(path))
+            .collect();
+        added.dedup();
+        added
     }
 }
