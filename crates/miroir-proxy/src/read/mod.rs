@@ -8,6 +8,7 @@
 //! Everything a read needs is in the table that it begins with; the guard keeps coordinators from
 //! cleaning a copy away while a read may use it.
 
+mod agree;
 mod budget;
 mod choice;
 mod copies;
@@ -47,6 +48,7 @@ use tokio::time::Instant;
 use crate::control::{Control, ReadGuard, ReadsOver};
 use crate::error::HttpError;
 use crate::upstream::Upstream;
+use agree::Changes;
 use cover::{Piece, Scope};
 pub use documents::DocumentsQuery;
 use fault::Fault;
@@ -135,6 +137,8 @@ pub struct ReadStats {
     pub hedges_won: u64,
     /// Late answers that were waited for because the budget was spent.
     pub hedges_out_of_budget: u64,
+    /// Answers of nodes some of which had carried a change of settings out and some had not.
+    pub mixed_settings: u64,
 }
 
 /// Answers reads. Cloning is cheap.
@@ -147,6 +151,7 @@ struct Inner {
     control: Control,
     upstream: Arc<Upstream>,
     sessions: Sessions,
+    changes: Changes,
     config: ReadsConfig,
     versions: Arc<Versions>,
     sticky: Arc<Sticky>,
@@ -164,6 +169,8 @@ struct Ask<'a> {
 /// A read that has begun: where it goes, and the guard that keeps that true.
 struct Begun {
     scope: Scope,
+    /// Whether the copies chosen have the settings from before a change that is under way.
+    old: bool,
     _guard: ReadGuard,
 }
 
@@ -178,6 +185,7 @@ impl Reads {
             control,
             upstream,
             sessions,
+            changes: Changes::default(),
             hedging: Arc::new(Hedging::new(config.hedge_percent, config.hedge_least)),
             config,
             sticky: Arc::default(),
@@ -204,6 +212,7 @@ impl Reads {
             hedges_sent: of(&hedging.sent),
             hedges_won: of(&hedging.won),
             hedges_out_of_budget: of(&hedging.refused),
+            mixed_settings: self.inner.changes.mixed(),
         }
     }
 
@@ -225,13 +234,14 @@ impl Reads {
         let scope = self.scope(&guard, route);
         Ok(Begun {
             scope,
+            old: false,
             _guard: guard,
         })
     }
 
     /// Begins a read of the index `uid` that a client may get a part of, if the configuration says so.
     async fn begin_partial(&self, uid: &str, caller: &Caller) -> Result<Begun, HttpError> {
-        let mut begun = self.begin(uid, caller).await?;
+        let mut begun = self.begin_agreeing(uid, caller).await?;
         begun.scope.partial = self.inner.config.partial;
         Ok(begun)
     }

@@ -120,6 +120,25 @@ impl Reads {
         positions: &[usize],
         caller: &Caller,
     ) -> Result<Answered, HttpError> {
+        let mut tries = 1;
+        loop {
+            let answered = self
+                .ask_index_once(federated, index.clone(), positions, caller)
+                .await?;
+            if self.still_agrees(&answered.begun, tries).await {
+                return Ok(answered);
+            }
+            tries += 1;
+        }
+    }
+
+    async fn ask_index_once(
+        &self,
+        federated: &Federated,
+        index: IndexUid,
+        positions: &[usize],
+        caller: &Caller,
+    ) -> Result<Answered, HttpError> {
         let place = |error: HttpError| match positions.first() {
             Some(first) => error.inside_query(*first),
             None => error.inside_unused_facets(index.as_str()),

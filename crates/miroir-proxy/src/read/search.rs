@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
 use super::fault::Fault;
-use super::{Answer, Caller, Reads, choice};
+use super::{Answer, Begun, Caller, Reads, choice};
 use crate::error::HttpError;
 
 /// Members of a query that say which page of it is wanted.
@@ -35,7 +35,23 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        let mut begun = self.begin_partial(uid, caller).await?;
+        let mut tries = 1;
+        loop {
+            let mut begun = self.begin_partial(uid, caller).await?;
+            let answer = self.search_begun(&mut begun, query.clone(), caller).await?;
+            if self.still_agrees(&begun, tries).await {
+                return Ok(answer);
+            }
+            tries += 1;
+        }
+    }
+
+    async fn search_begun(
+        &self,
+        begun: &mut Begun,
+        query: SearchQuery,
+        caller: &Caller,
+    ) -> Result<Answer, HttpError> {
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
@@ -46,7 +62,7 @@ impl Reads {
         settings.alias = begun.scope.route.alias();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
-        let key = search_key(uid, &sole)?;
+        let key = search_key(begun.scope.route.uid.as_str(), &sole)?;
         begun.scope.is_of(key, !sole.is_first_page());
         let scope = &begun.scope;
         if let Some(half) = several.first_half()
