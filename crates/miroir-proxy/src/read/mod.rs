@@ -17,6 +17,7 @@ mod facet_search;
 mod fault;
 mod fields;
 mod hedge;
+mod hydrate;
 mod multi;
 mod render;
 mod search;
@@ -159,7 +160,7 @@ struct Ask<'a> {
 /// A read that has begun: where it goes, and the guard that keeps that true.
 struct Begun {
     scope: Scope,
-    _guard: ReadGuard,
+    guard: ReadGuard,
 }
 
 impl Reads {
@@ -217,10 +218,12 @@ impl Reads {
             return Err(no_such_index(uid));
         };
         let scope = self.scope(&guard, route);
-        Ok(Begun {
-            scope,
-            _guard: guard,
-        })
+        Ok(Begun { scope, guard })
+    }
+
+    /// A read of another index by the table and the guard of one that has begun.
+    fn scope_beside(&self, begun: &Begun, route: Arc<IndexRoute>) -> Scope {
+        self.scope(&begun.guard, route)
     }
 
     /// Begins a read of the index `uid` that a client may get a part of, if the configuration says so.
