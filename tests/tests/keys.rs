@@ -170,6 +170,7 @@ async fn story(trial: &mut Trial) -> anyhow::Result<()> {
     defaults_are_made_once(trial, &asker).await?;
     one_node_and_a_proxy_judge_alike(trial, &asker).await?;
     changes_reach_nodes(trial, &asker).await?;
+    aliases_move_at_one_moment(trial, &asker).await?;
     indexes_are_not_created_in_passing(trial, &asker).await?;
     nodes_that_join_or_were_wiped_get_them(trial, &asker).await?;
     nobody_has_to_lead(trial, &asker).await
@@ -300,6 +301,82 @@ async fn tenant_tokens(asker: &Asker, proxy: &str) -> anyhow::Result<Vec<String>
         token(json!(["*"]), Value::Null, "other"),
         "a.b.c".to_owned(),
     ])
+}
+
+/// What one proxy has answered, the other goes by: nothing here waits for a table.
+async fn aliases_move_at_one_moment(trial: &Trial, asker: &Asker) -> anyhow::Result<()> {
+    let one = trial.cluster.layout.proxy_url(1);
+    let two = trial.cluster.layout.proxy_url(2);
+    let alias = format!("{one}/_miroir/aliases/shelf");
+    let point = |body: Value| {
+        let (target, master) = ((Method::PUT, alias.clone()), Some(asker.master.as_str()));
+        async move { asker.ask(master, target, Some(&body)).await }
+    };
+    let meant = async || {
+        let index = asker.master(Method::GET, format!("{two}/indexes/shelf"), None);
+        anyhow::Ok(index.await?["uid"].clone())
+    };
+    for _ in 0..5 {
+        for uid in ["movies", "books"] {
+            let (status, body) = point(json!({ "target": uid })).await?;
+            ensure!(status == 200 && body["target"] == uid, "{status} {body}");
+            ensure!(
+                meant().await? == uid,
+                "the other proxy takes it for another index"
+            );
+        }
+    }
+    let documents = json!([{ "id": 1, "of": "shelf" }]);
+    let url = format!("{two}/indexes/shelf/documents");
+    let task = asker.master(Method::POST, url, Some(&documents)).await?;
+    ensure!(task["indexUid"] == "books", "{task}");
+    asker.wait(&two, &task, "succeeded").await?;
+    let queries = json!({ "queries": [{ "indexUid": "shelf", "q": "shelf" }] });
+    let url = format!("{two}/multi-search");
+    let found = asker.master(Method::POST, url, Some(&queries)).await?;
+    let first = &found["results"][0];
+    ensure!(
+        first["indexUid"] == "books" && first["hits"][0]["id"] == 1,
+        "{found}"
+    );
+
+    let expecting = json!({ "target": "movies", "expectedTarget": "movies" });
+    let (status, body) = point(expecting).await?;
+    ensure!(
+        status == 409 && body["code"] == "alias_changed",
+        "{status} {body}"
+    );
+    let (_, key) = asker
+        .create(&one, &["search"], &["movies", "shelf"])
+        .await?;
+    let search = (Method::GET, format!("{one}/indexes/shelf/search"));
+    let (status, body) = asker.ask(Some(&key), search, None).await?;
+    ensure!(
+        status == 403 && body["code"] == "invalid_api_key",
+        "{status} {body}"
+    );
+
+    let deletion = asker
+        .master(Method::DELETE, format!("{one}/indexes/shelf"), None)
+        .await?;
+    asker.wait(&one, &deletion, "failed").await?;
+    let creation = json!({ "uid": "shelf" });
+    let task = asker
+        .master(Method::POST, format!("{one}/indexes"), Some(&creation))
+        .await?;
+    let task = asker.wait(&one, &task, "failed").await?;
+    ensure!(task["error"]["code"] == "index_already_exists", "{task}");
+
+    let target = (Method::DELETE, alias.clone());
+    let (status, _) = asker.ask(Some(&asker.master), target, None).await?;
+    ensure!(status == 204, "{status}");
+    let gone = (Method::GET, format!("{two}/indexes/shelf/search"));
+    let (status, body) = asker.ask(Some(&asker.master), gone, None).await?;
+    ensure!(
+        status == 404 && body["code"] == "index_not_found",
+        "{status} {body}"
+    );
+    Ok(())
 }
 
 async fn changes_reach_nodes(trial: &Trial, asker: &Asker) -> anyhow::Result<()> {

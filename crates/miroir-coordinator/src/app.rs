@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Context, ScrubBoard, leadership};
+use crate::actor::{Context, ScrubBoard, SettingsBoard, leadership};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::error::AppError;
@@ -180,6 +180,7 @@ impl App {
             nodes: NodePool::new(&config)?,
             health: HealthBoard::default(),
             scrub: ScrubBoard::default(),
+            settings: SettingsBoard::default(),
             sessions: Sessions::new(lease_rules(&config)),
             clock: Arc::new(SystemClock),
             config: Arc::new(config),

@@ -75,6 +75,8 @@ pub struct Config {
     pub tasks: TasksConfig,
     /// How copies are compared in the background.
     pub scrub: ScrubConfig,
+    /// How nodes' settings are compared with the desired ones.
+    pub settings: SettingsConfig,
     /// Where finished tasks may be sent.
     pub webhooks: WebhooksConfig,
 }
@@ -199,6 +201,22 @@ impl Default for ScrubConfig {
     }
 }
 
+/// How nodes' settings are compared with the desired ones.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsConfig {
+    /// Time after which a node's settings are compared again, in milliseconds; 0 compares nothing.
+    pub check_interval_ms: u64,
+}
+
+impl Default for SettingsConfig {
+    fn default() -> Self {
+        Self {
+            check_interval_ms: 600_000,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -224,6 +242,7 @@ impl Default for Config {
             migration: MigrationConfig::default(),
             tasks: TasksConfig::default(),
             scrub: ScrubConfig::default(),
+            settings: SettingsConfig::default(),
             webhooks: WebhooksConfig::default(),
         }
     }

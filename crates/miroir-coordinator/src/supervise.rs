@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{Context, broadcast, planner, purge, scrub, tasks, tend, webhooks, wiped};
+use crate::actor::{
+    Context, broadcast, cut, planner, purge, scrub, settings, tasks, tend, webhooks, wiped,
+};
 use crate::{migration, nodes, session};
 
 /// What an actor's run ends with.
@@ -59,6 +61,10 @@ pub const LEADER_ACTORS: &[Actor] = &[
         run: |ctx, cancel| Box::pin(broadcast::run(ctx, cancel)),
     },
     Actor {
+        name: "cut",
+        run: |ctx, cancel| Box::pin(cut::run(ctx, cancel)),
+    },
+    Actor {
         name: "tend",
         run: |ctx, cancel| Box::pin(tend::run(ctx, cancel)),
     },
@@ -73,6 +79,10 @@ pub const LEADER_ACTORS: &[Actor] = &[
     Actor {
         name: "scrub",
         run: |ctx, cancel| Box::pin(forever(scrub::run(ctx, cancel))),
+    },
+    Actor {
+        name: "settings",
+        run: |ctx, cancel| Box::pin(forever(settings::run(ctx, cancel))),
     },
     Actor {
         name: "migrations",

@@ -66,6 +66,10 @@ macro_rules! codes {
 }
 
 codes! {
+    /// An alias does not point where its change expects.
+    AliasChanged = "alias_changed", 409, InvalidRequest;
+    /// There is no such alias.
+    AliasNotFound = "alias_not_found", 404, InvalidRequest;
     ApiKeyAlreadyExists = "api_key_already_exists", 409, InvalidRequest;
     ApiKeyNotFound = "api_key_not_found", 404, InvalidRequest;
     BadRequest = "bad_request", 400, InvalidRequest;
@@ -96,6 +100,8 @@ codes! {
     Internal = "internal", 500, Internal;
     InvalidApiKey = "invalid_api_key", 403, Auth;
     InvalidBatchUids = "invalid_batch_uids", 400, InvalidRequest;
+    /// An alias cannot be pointed there.
+    InvalidAliasTarget = "invalid_alias_target", 400, InvalidRequest;
     InvalidApiKeyActions = "invalid_api_key_actions", 400, InvalidRequest;
     InvalidApiKeyDescription = "invalid_api_key_description", 400, InvalidRequest;
     InvalidApiKeyExpiresAt = "invalid_api_key_expires_at", 400, InvalidRequest;
@@ -188,6 +194,7 @@ codes! {
     InvalidSearchSort = "invalid_search_sort", 400, InvalidRequest;
     InvalidSearchUseNetwork = "invalid_search_use_network", 400, InvalidRequest;
     InvalidSearchVector = "invalid_search_vector", 400, InvalidRequest;
+    InvalidSession = "invalid_session", 400, InvalidRequest;
     InvalidSettingsDictionary = "invalid_settings_dictionary", 400, InvalidRequest;
     InvalidSettingsDisplayedAttributes = "invalid_settings_displayed_attributes", 400, InvalidRequest;
     InvalidSettingsDistinctAttribute = "invalid_settings_distinct_attribute", 400, InvalidRequest;

@@ -17,5 +17,6 @@ pub mod hidden_field;
 mod raw_json;
 pub mod request;
 pub mod search;
+pub mod session;
 pub mod settings;
 pub mod verdict;

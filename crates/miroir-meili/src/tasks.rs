@@ -242,6 +242,17 @@ impl NodeClient {
         Ok(page.results.first().map(|task| task.uid))
     }
 
+    /// Whether every task of the node up to and including `last` is final, whatever its index.
+    pub async fn drained_up_to(&self, last: NodeTaskUid) -> Result<bool, MeiliError> {
+        let query = TaskQuery {
+            statuses: vec![TaskStatus::Enqueued, TaskStatus::Processing],
+            limit: Some(1),
+            from: Some(last),
+            ..TaskQuery::default()
+        };
+        Ok(self.tasks(&query).await?.results.is_empty())
+    }
+
     /// The failed and canceled tasks of the index after `after` and up to and including
     /// `last`, newest first.
     pub async fn failures(

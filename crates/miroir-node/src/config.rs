@@ -20,6 +20,10 @@ pub struct NodeArgs {
     #[arg(long, env = "MEILI_DB_PATH", default_value = "./data.ms")]
     pub db_path: PathBuf,
 
+    /// Directory that dumps are written to. Nodes must not share one.
+    #[arg(long, env = "MEILI_DUMP_DIR", default_value = "dumps/")]
+    pub dump_dir: PathBuf,
+
     /// Accepted for compatibility: this node never sends analytics.
     #[arg(long, env = "MEILI_NO_ANALYTICS", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
     pub no_analytics: bool,
@@ -54,6 +58,8 @@ pub struct NodeConfig {
     pub master_key: Option<String>,
     /// Directory of the database.
     pub db_path: PathBuf,
+    /// Directory that dumps are written to.
+    pub dump_dir: PathBuf,
     /// Memory the indexer may use, bytes.
     pub max_indexing_memory_bytes: usize,
     /// Threads the indexer may use.
@@ -74,6 +80,7 @@ impl NodeConfig {
         Self {
             http_addr,
             master_key: None,
+            dump_dir: db_path.join("dumps"),
             db_path,
             max_indexing_memory_bytes: DEFAULT_INDEXING_MEMORY_BYTES,
             max_indexing_threads: cores(),
@@ -89,6 +96,7 @@ impl TryFrom<NodeArgs> for NodeConfig {
         let http_addr = resolve(&args.http_addr)?;
         check_master_key(&args.env, args.master_key.as_deref())?;
         let mut config = Self::new(http_addr, args.db_path);
+        config.dump_dir = args.dump_dir;
         config.master_key = args.master_key.filter(|key| !key.is_empty());
         if let Some(memory) = &args.max_indexing_memory {
             config.max_indexing_memory_bytes =

@@ -84,6 +84,7 @@ impl Node {
         let engine = Engine::open(
             EngineOptions {
                 root: root.join("indexes"),
+                dumps: config.dump_dir.clone(),
                 indexing_threads: config.max_indexing_threads,
                 indexing_memory_bytes: config.max_indexing_memory_bytes,
             },
@@ -94,7 +95,7 @@ impl Node {
         let queue = Arc::new(queue);
         let keys = Keys::open(queue.clone(), config.master_key.clone())?;
         let limit = BatchLimitBytes((config.max_indexing_memory_bytes / 2) as u64);
-        let worker = queue::spawn(engine.clone(), queue.clone(), limit)?;
+        let worker = queue::spawn(engine.clone(), queue.clone(), limit, root.join("hold"))?;
         let app = App::new(engine, queue, keys, config.http_payload_limit_bytes);
         Ok(Self {
             app,

@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::control::{self, Control, ControlConfig, ControlError};
 use crate::http::{Keys, Parts, Server};
-use crate::read::Reads;
+use crate::read::{Reads, Sessions};
 use crate::write::{Writes, WritesConfig};
 
 /// How long a connection to a node may take: the fleet is near.
@@ -104,8 +104,12 @@ impl App {
         let writes = Writes::new(control.clone(), catalog.clone(), bounds)?;
         let server = Server::new(Parts {
             control: control.clone(),
+            reads: Reads::new(
+                control.clone(),
+                Sessions::new(catalog.clone(), config.session_wait()),
+                config.reads(),
+            ),
             catalog,
-            reads: Reads::new(control.clone(), config.reads()),
             writes: writes.clone(),
             keys: Keys::new(config.master_key.clone(), Some(cluster_token)),
             payload_limit: config.payload_limit_bytes,

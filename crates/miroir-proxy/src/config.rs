@@ -56,6 +56,9 @@ pub struct Config {
     /// How long a search or a read of documents may take, retries on other copies included, in
     /// milliseconds. `MIROIR_SEARCH_TIMEOUT_MS`.
     pub search_timeout_ms: u64,
+    /// How long a read may wait for what its session wrote before it is answered 503, in
+    /// milliseconds. `MIROIR_SESSION_WAIT_MS`.
+    pub session_wait_ms: u64,
     /// How long one request to one node may take, in milliseconds. `MIROIR_NODE_REQUEST_TIMEOUT_MS`.
     pub node_request_timeout_ms: u64,
     /// How many reads may be under way on one node; further ones wait their turn.
@@ -90,6 +93,7 @@ impl Default for Config {
             hold_bytes: 64 << 20,
             payload_limit_bytes: 100 << 20,
             search_timeout_ms: 10_000,
+            session_wait_ms: 10_000,
             node_request_timeout_ms: 30_000,
             node_concurrency: 64,
             unavailable_shards: UnavailableShards::Error,
@@ -208,6 +212,9 @@ const OVERRIDES: &[(&str, Override)] = &[
     }),
     ("MIROIR_SEARCH_TIMEOUT_MS", |c, v| {
         set(&mut c.search_timeout_ms, v)
+    }),
+    ("MIROIR_SESSION_WAIT_MS", |c, v| {
+        set(&mut c.session_wait_ms, v)
     }),
     ("MIROIR_NODE_REQUEST_TIMEOUT_MS", |c, v| {
         set(&mut c.node_request_timeout_ms, v)
@@ -349,6 +356,7 @@ impl Config {
         let positive = [
             ("hold_ms", self.hold_ms),
             ("search_timeout_ms", self.search_timeout_ms),
+            ("session_wait_ms", self.session_wait_ms),
             ("node_request_timeout_ms", self.node_request_timeout_ms),
             ("drain_ms", self.drain_ms),
             ("hold_bytes", self.hold_bytes as u64),
@@ -389,6 +397,12 @@ impl Config {
             hedge_least: Duration::from_millis(self.hedge_min_ms),
             partial: self.unavailable_shards == UnavailableShards::Partial,
         }
+    }
+
+    /// [`session_wait_ms`](Self::session_wait_ms) as a duration.
+    #[must_use]
+    pub fn session_wait(&self) -> Duration {
+        Duration::from_millis(self.session_wait_ms)
     }
 
     /// [`node_request_timeout_ms`](Self::node_request_timeout_ms) as a duration.

@@ -103,11 +103,14 @@ impl HttpError {
         }
     }
 
-    /// A node's error about an index that clients may call otherwise.
+    /// A node's error about one of some indexes, which clients may call otherwise.
     #[must_use]
-    pub fn about(mut self, index: &IndexRoute) -> Self {
-        if let Some(alias) = index.alias() {
-            self.message = alias.retell(&self.message);
+    pub fn about<'a>(mut self, indexes: impl IntoIterator<Item = &'a IndexRoute>) -> Self {
+        let aliases = indexes.into_iter().filter_map(IndexRoute::alias);
+        let mut told = aliases.map(|alias| alias.retell(&self.message));
+        // What one is called on nodes may be what clients call another: a message is told anew once only.
+        if let Some(message) = told.find(|told| *told != self.message) {
+            self.message = message;
         }
         self
     }

@@ -20,7 +20,7 @@ pub use drill::{
     Within,
 };
 
-pub use dump::{DumpCommand, ImportArgs};
+pub use dump::{CreateDumpArgs, DumpCommand, ImportArgs, ManifestArgs};
 
 use crate::exit;
 

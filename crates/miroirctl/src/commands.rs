@@ -3,6 +3,7 @@
 pub(crate) mod change;
 mod cluster;
 mod control;
+mod dump;
 mod index;
 mod migration;
 mod node;
@@ -19,7 +20,7 @@ use crate::args::{
 };
 use crate::connect::Coordinators;
 use crate::drill;
-use crate::dump;
+use crate::dump as dumps;
 use crate::exit::Error;
 use crate::output::Output;
 use crate::view;
@@ -48,7 +49,9 @@ pub async fn run(
         }
         Command::Verify { uid, repair } => verify::verify(uid, *repair, c, o).await,
         Command::Drill(command) => Box::pin(drill::run(command, c, o)).await,
-        Command::Dump(DumpCommand::Import(args)) => Box::pin(dump::import(args, o)).await,
+        Command::Dump(DumpCommand::Create(args)) => dump::create(args, c, o).await,
+        Command::Dump(DumpCommand::Manifest(args)) => dump::manifest(args, c, o).await,
+        Command::Dump(DumpCommand::Import(args)) => Box::pin(dumps::import(args, o)).await,
         Command::Migration(command) => migration(command, c, o).await,
         Command::Operation(command) => operation(command, c, o).await,
         Command::Coordinator(ListCommand::List) => {

@@ -3,6 +3,7 @@
 
 mod change;
 mod cluster;
+mod dump;
 mod index;
 mod migration;
 mod node;
@@ -13,6 +14,7 @@ mod watched;
 
 pub use change::Changed;
 pub use cluster::{Coordinators, EndpointStatus, Initialised, Proxies, Status};
+pub use dump::DumpShown;
 pub use index::{IndexShown, Indexes};
 pub use migration::{MigrationShown, Migrations};
 pub use node::{Added, Groups, NodeShown, Nodes};

@@ -138,6 +138,7 @@ impl From<&RoutingTable> for v1::Table {
                 .map(|index| index.as_ref().into())
                 .collect(),
             registry: Some(table.registry.as_ref().into()),
+            writes_held: table.writes_held,
         }
     }
 }
@@ -161,6 +162,7 @@ impl TryFrom<v1::Table> for RoutingTable {
             proxies: table.proxies.into_iter().map(proxy_from_proto).collect(),
             indexes: indexes.collect::<Result<_, ConvertError>>()?,
             registry: registry(table.registry)?.unwrap_or_default(),
+            writes_held: table.writes_held,
         })
     }
 }
@@ -186,6 +188,7 @@ impl From<&TableDelta> for v1::TableDelta {
                 .collect(),
             removed: delta.removed.iter().map(ToString::to_string).collect(),
             registry: delta.registry.as_deref().map(Into::into),
+            writes_held: delta.writes_held,
         }
     }
 }
@@ -216,6 +219,7 @@ impl TryFrom<v1::TableDelta> for TableDelta {
                 .collect::<Result<_, _>>()
                 .map_err(|_| ConvertError::new("TableDelta", "removed"))?,
             registry: registry(delta.registry)?,
+            writes_held: delta.writes_held,
         })
     }
 }

@@ -105,10 +105,11 @@ async fn check_index(
         compare(findings, &place, expected.iter(), &shown);
     }
     let admin = &stage.cluster.admin;
-    let shards = admin.index(index).await?.shards;
+    let detail = admin.index(index).await?;
+    let (shards, name) = (detail.shards, detail.summary.unwrap_or_default().name);
     let mut held: BTreeMap<u64, Shown> = BTreeMap::new();
     for node in admin.nodes().await? {
-        let shown = fetch(&stage.client, &node.url, index).await?;
+        let shown = fetch(&stage.client, &node.url, &name).await?;
         held.insert(node.id, shown.unwrap_or_default());
     }
     compare_copies(findings, index, (&shards, &held), expected);

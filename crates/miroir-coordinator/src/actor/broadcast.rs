@@ -76,7 +76,9 @@ async fn ask_for_ever<C: Cluster>(ctx: &Context<C>) -> anyhow::Result<()> {
 
 fn due<C: Cluster>(ctx: &Context<C>) -> Vec<Due> {
     ctx.read(|state| {
-        let waiting = state.broadcasts.iter().flat_map(|broadcast| {
+        // A dump of the whole cluster has an actor of its own.
+        let plain = state.broadcasts.iter().filter(|one| one.cut.is_none());
+        let waiting = plain.flat_map(|broadcast| {
             broadcast.waiting.iter().map(|node| Due {
                 task: broadcast.task,
                 kind: broadcast.kind,

@@ -9,7 +9,7 @@ use miroir_core::id::NodeId;
 use miroir_core::migration::PaceBounds;
 use miroir_meili::NodeClient;
 
-use super::ScrubBoard;
+use super::{ScrubBoard, SettingsBoard};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -40,6 +40,8 @@ pub struct Context<C = Handle> {
     pub paces: Paces,
     /// What the last comparisons of copies showed.
     pub scrub: ScrubBoard,
+    /// Where nodes have other settings than they are to have.
+    pub settings: SettingsBoard,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::aggregate::{End, Evidence, Known, Share, end_of, update};
 use self::poll::Poller;
 use self::work::Work;
+pub use self::work::parts_of;
 use super::Context;
 use crate::cluster::Cluster;
 use crate::nodes::Reachability;

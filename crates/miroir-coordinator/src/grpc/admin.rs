@@ -16,15 +16,17 @@ pub(crate) mod work;
 use std::pin::Pin;
 
 use futures::Stream;
-use miroir_core::cluster::{ClusterState, Rejection};
-use miroir_core::id::{IndexUid, MigrationId, NodeId, OperationId};
+use miroir_core::cluster::{ClusterState, Command, NewTask, Outcome, Rejection, TaskKind};
+use miroir_core::id::{IndexUid, MigrationId, NodeId, OperationId, TaskUid};
 use miroir_proto::v1;
 use miroir_proto::v1::admin_server::Admin;
+use serde_json::json;
 use tonic::{Request, Response, Status};
 
 pub(crate) use change::change;
 
-use super::status;
+use super::commit::commit;
+use super::{dump, status};
 use crate::actor::Context;
 
 /// The service.
@@ -199,6 +201,34 @@ impl Admin for AdminService {
     ) -> Result<Response<verify::Verdicts>, Status> {
         change::leading(&self.ctx)?;
         verify::verify_index(&self.ctx, request.into_inner()).map(Response::new)
+    }
+
+    async fn create_dump(
+        &self,
+        request: Request<v1::CreateDumpRequest>,
+    ) -> Result<Response<v1::CreateDumpReply>, Status> {
+        let id = request.into_inner().request_id;
+        let task = NewTask {
+            kind: TaskKind::DumpCreation,
+            details: json!({ "dumpUid": null }),
+            custom_metadata: None,
+            failure: None,
+            idempotency: None,
+        };
+        let command = Command::Broadcast { uid: None, task };
+        let outcome = commit(&self.ctx.cluster, &id, &command).await?;
+        let Outcome::TaskRegistered(task) = outcome else {
+            return Err(status::of_unexpected(&outcome));
+        };
+        Ok(Response::new(v1::CreateDumpReply { task: task.0 }))
+    }
+
+    async fn get_dump(
+        &self,
+        request: Request<v1::GetDumpRequest>,
+    ) -> Result<Response<v1::Dump>, Status> {
+        let task = TaskUid(request.into_inner().task);
+        dump::told(&self.ctx, task).await.map(Response::new)
     }
 
     async fn step_down(

@@ -2,16 +2,18 @@
 
 mod convert;
 mod list;
+mod pending;
 
 use miroir_core::cluster::{Command, Outcome, Task};
 use miroir_core::id::{Epoch, TaskUid};
+use miroir_core::registry::{Change, Collection};
 use miroir_proto::v1::catalog_server::Catalog;
 use miroir_proto::{ConvertError, v1};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::commit::commit;
-use super::status;
+use super::{dump, status};
 use crate::actor::Context;
 use crate::cluster::Cluster;
 use crate::raft::ReadError;
@@ -63,8 +65,20 @@ impl CatalogService {
         }))
     }
 
-    /// Waits until no proxy takes requests by what indexes were called before `epoch`. Whoever asked and does not wait
-    /// so long learns nothing, asks again under the same id, and waits for the same.
+    /// Commits what indexes are called from now on, and waits until no proxy takes requests by what they were called
+    /// before. Whoever asked and does not wait so long learns nothing, asks again under the same id, and waits for the
+    /// same.
+    async fn commit_names(
+        &self,
+        id: &str,
+        command: &Command,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let reply = self.commit_task(id, command).await?;
+        self.until_tables_have(reply.get_ref().epoch).await;
+        Ok(reply)
+    }
+
+    /// Waits until every proxy goes by a table of `epoch` or later, or may not go by any.
     async fn until_tables_have(&self, epoch: u64) {
         let barriers = Barriers::new(self.ctx.cluster.clone(), self.ctx.sessions.clone());
         barriers.tables(Epoch(epoch)).await;
@@ -205,11 +219,18 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::TaskReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let reply = self
-            .commit_task(&id, &convert::swap_indexes(request)?)
-            .await?;
-        self.until_tables_have(reply.get_ref().epoch).await;
-        Ok(reply)
+        self.commit_names(&id, &convert::swap_indexes(request)?)
+            .await
+    }
+
+    async fn rename_index(
+        &self,
+        request: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let id = request.request_id.clone();
+        self.commit_names(&id, &convert::rename_index(request)?)
+            .await
     }
 
     async fn register_writes(
@@ -284,6 +305,20 @@ impl Catalog for CatalogService {
         Ok(Response::new(v1::CheckKeyReply {}))
     }
 
+    async fn pending_tasks(
+        &self,
+        request: Request<v1::PendingTasksRequest>,
+    ) -> Result<Response<v1::PendingTasksReply>, Status> {
+        let request = request.into_inner();
+        let uid = convert::uid(&request.uid)?;
+        // What is not known here may be pending all the same: without a leader there is no answer.
+        let confirmed = self.ctx.cluster.confirm_leadership().await;
+        confirmed.map_err(|error| status::of_read(&error))?;
+        let up_to = TaskUid(request.up_to);
+        let reply = self.ctx.read(|state| pending::pending(state, &uid, up_to));
+        Ok(Response::new(reply))
+    }
+
     async fn get_task(
         &self,
         request: Request<v1::GetTaskRequest>,
@@ -293,6 +328,16 @@ impl Catalog for CatalogService {
         let found = self.ctx.read(|state| state.tasks.get(uid).map(view));
         let task = found.ok_or_else(|| unknown_task(uid, freshness))?;
         Ok(answer(task, freshness))
+    }
+
+    async fn get_dump(
+        &self,
+        request: Request<v1::GetDumpRequest>,
+    ) -> Result<Response<v1::Dump>, Status> {
+        let task = TaskUid(request.into_inner().task);
+        let freshness = self.fresh().await?;
+        let told = dump::told(&self.ctx, task).await;
+        Ok(answer(told?, freshness))
     }
 
     async fn list_tasks(
@@ -319,13 +364,16 @@ impl Catalog for CatalogService {
     ) -> Result<Response<v1::ChangeRegistryReply>, Status> {
         let request = request.into_inner();
         let id = request.request_id.clone();
-        let change = request
+        let change: Change = request
             .try_into()
             .map_err(|error| status::of_convert(&error))?;
+        let renames = change.collection == Collection::Aliases;
         self.commit(&id, &Command::ChangeRegistry { change })
             .await?;
-        Ok(Response::new(v1::ChangeRegistryReply {
-            epoch: self.epoch(),
-        }))
+        let epoch = self.epoch();
+        if renames {
+            self.until_tables_have(epoch).await;
+        }
+        Ok(Response::new(v1::ChangeRegistryReply { epoch }))
     }
 }

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod auth;
 pub mod catalog;
 pub mod commit;
+mod dump;
 pub mod health;
 pub mod routing;
 pub mod server;

@@ -22,6 +22,17 @@ pub async fn enter_of(phase: Phase, index: &str) {
     debug_assert!(waited.is_ok(), "a failpoint panicked");
 }
 
+/// Stops before the work of a stage of a dump of the whole cluster, where a test asked for it: `cut-<stage>`.
+#[cfg(feature = "failpoints")]
+pub async fn enter_cut(stage: &'static str) {
+    let waited = tokio::task::spawn_blocking(move || fail::eval(stage, |_| ())).await;
+    debug_assert!(waited.is_ok(), "a failpoint panicked");
+}
+
+/// Does nothing.
+#[cfg(not(feature = "failpoints"))]
+pub async fn enter_cut(_: &'static str) {}
+
 /// Does nothing.
 #[cfg(not(feature = "failpoints"))]
 pub async fn enter(_: Phase) {}

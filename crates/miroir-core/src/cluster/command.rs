@@ -6,11 +6,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Idempotency, IndexSwap, Policy, TaskKind, TaskPart, TaskQuery, TaskStatus};
+use super::{
+    AppliedSettings, CutStep, Idempotency, IndexRename, IndexSwap, MigrationReport, PlannedMove,
+    Policy, TaskKind, TaskPart, TaskQuery, TaskStatus,
+};
 use crate::id::{
     GroupId, Incarnation, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId, TaskUid,
 };
-use crate::migration::{Comparison, Event, Kind};
+use crate::migration::Event;
 use crate::registry::{self, ApiKey};
 
 /// A node as an operator describes it.
@@ -76,27 +79,6 @@ pub struct Write {
     pub missed: Vec<(ShardId, NodeId)>,
 }
 
-/// One step of moving data, as planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedMove {
-    /// The index.
-    pub uid: IndexUid,
-    /// Which life of that uid.
-    pub incarnation: Incarnation,
-    /// The shard.
-    pub shard: ShardId,
-    /// The group the new copy serves in.
-    pub group: GroupId,
-    /// What is done to the copies.
-    pub kind: Kind,
-    /// The copy read from; of a drop, one that stays.
-    pub source: NodeId,
-    /// The copy built; of a drop, the source; of a sweep, the node swept.
-    pub target: NodeId,
-    /// The copy that goes.
-    pub replaces: Option<NodeId>,
-}
-
 /// What an operator does to a migration or an operation that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -118,17 +100,6 @@ pub enum Control {
     },
 }
 
-/// A settings version that a node has enqueued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedSettings {
-    /// The node.
-    pub node: NodeId,
-    /// The version.
-    pub version: u64,
-    /// The node's task.
-    pub node_task: u32,
-}
-
 /// What became of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskUpdate {
@@ -144,19 +115,6 @@ pub struct TaskUpdate {
     pub started_at_ms: Option<u64>,
     /// When the last node finished it.
     pub finished_at_ms: Option<u64>,
-}
-
-/// A report of a migration's progress. It changes no route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MigrationReport {
-    /// The migration.
-    pub id: MigrationId,
-    /// The step the reporter saw; a report on an older step is dropped.
-    pub step: u32,
-    /// How far it has got.
-    pub progress: crate::migration::Progress,
-    /// A comparison that has just ended.
-    pub comparison: Option<Comparison>,
 }
 
 /// A change of the replicated state.
@@ -359,6 +317,15 @@ pub enum Command {
         /// Meilisearch's error object.
         error: Value,
     },
+    /// Makes the settings that an index has a new version, which is sent to every node again: some node has others.
+    RestateSettings {
+        /// The index.
+        uid: IndexUid,
+        /// Which life of that uid.
+        incarnation: Incarnation,
+        /// The version that was compared; a newer one is on its way already.
+        version: u64,
+    },
     /// Deletes an index.
     DeleteIndex {
         /// The index.
@@ -378,6 +345,8 @@ pub enum Command {
         /// The swaps. No uid is in two of them.
         swaps: Vec<IndexSwap>,
     },
+    /// Gives an index another uid, and a primary key if it has none.
+    RenameIndex(IndexRename),
     /// Reports that a node has enqueued an index's deletion.
     IndexPurged {
         /// The index.
@@ -442,6 +411,15 @@ pub enum Command {
         node: NodeId,
         /// The node's task, or the error object that it refused with.
         answer: Result<u32, Value>,
+    },
+    /// Takes a dump of the whole cluster further.
+    Cut {
+        /// The dump's task.
+        task: TaskUid,
+        /// The attempt that the proposer saw; what is about another is dropped.
+        attempt: u32,
+        /// What to do, or what happened.
+        step: CutStep,
     },
     /// Reports what became of tasks.
     UpdateTasks {

@@ -129,6 +129,17 @@ pub struct NodeIndex {
     pub created_at: Option<String>,
 }
 
+/// A settings version that a node has enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedSettings {
+    /// The node.
+    pub node: NodeId,
+    /// The version.
+    pub version: u64,
+    /// The node's task.
+    pub node_task: u32,
+}
+
 /// An index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Index {

@@ -6,8 +6,10 @@
 
 mod apply;
 mod command;
+mod cut;
 mod idempotency;
 mod index;
+mod moves;
 mod outcome;
 mod policy;
 mod swap;
@@ -20,18 +22,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{
-    AppliedSettings, Command, Control, MigrationReport, NewIndex, NewTask, NodeSpec, PlannedMove,
-    TaskUpdate, Write,
-};
+pub use command::{Command, Control, NewIndex, NewTask, NodeSpec, TaskUpdate, Write};
+pub use cut::{Cut, CutIndex, CutStage, CutStep, KeptDump};
 pub use idempotency::{Digest, Idempotency, Keeping, KnownWrite, KnownWrites};
 pub use index::{
-    DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings, ShardPlacement,
-    UnprovenSettings,
+    AppliedSettings, DepartedIndex, Index, NodeIndex, Replica, ReplicaState, Settings,
+    ShardPlacement, UnprovenSettings,
 };
+pub use moves::{MigrationReport, PlannedMove};
 pub use outcome::{Outcome, Rejection};
 pub use policy::{Policy, PolicyError};
-pub use swap::{IndexSwap, named_twice};
+pub use swap::{IndexRename, IndexSwap, named_twice};
 pub use task::{Broadcast, Task, TaskDeletion, TaskKind, TaskPart, TaskRegistry, TaskStatus};
 pub use task_query::TaskQuery;
 pub use topology::{
@@ -72,6 +73,12 @@ pub struct ClusterState {
     /// Tasks that some nodes have still to be asked for.
     #[serde(default)]
     pub broadcasts: Vec<Broadcast>,
+    /// Whether writers hold what they have not sent yet, for a dump of the whole cluster.
+    #[serde(default)]
+    pub writes_held: bool,
+    /// What the newest dumps of the whole cluster hold, oldest first.
+    #[serde(default)]
+    pub dumps: Vec<KeptDump>,
     /// Deletions of tasks that wait for some of them to end.
     #[serde(default)]
     pub deletions: Vec<TaskDeletion>,
@@ -147,6 +154,8 @@ impl ClusterState {
             migrations: self.migrations.clone(),
             tasks: TaskRegistry::default(),
             broadcasts: self.broadcasts.clone(),
+            writes_held: self.writes_held,
+            dumps: Vec::new(),
             deletions: self.deletions.clone(),
             known_writes: KnownWrites::default(),
             registry: Arc::clone(&self.registry),

@@ -15,6 +15,17 @@ pub struct IndexSwap {
     pub rename: bool,
 }
 
+/// Another uid for an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexRename {
+    /// The uid that clients know it by.
+    pub uid: IndexUid,
+    /// The one that they are to know it by.
+    pub to: IndexUid,
+    /// The documents' id field, if the client named one with it.
+    pub primary_key: Option<String>,
+}
+
 /// The uids that are in more than one place of a request to swap, in order.
 #[must_use]
 pub fn named_twice(swaps: &[IndexSwap]) -> BTreeSet<&IndexUid> {

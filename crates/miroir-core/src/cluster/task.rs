@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Cut;
 use crate::id::{IndexUid, NodeId, TaskUid};
 
 /// What a task does, in Meilisearch's words.
@@ -174,6 +175,9 @@ pub struct Broadcast {
     pub index: Option<IndexUid>,
     /// The nodes that have still to be asked.
     pub waiting: BTreeSet<NodeId>,
+    /// Set for a dump, which is a cut through the whole cluster: how far that has got.
+    #[serde(default)]
+    pub cut: Option<Cut>,
 }
 
 /// A task.
@@ -228,6 +232,12 @@ impl TaskRegistry {
         self.unfinished
             .iter()
             .filter_map(|uid| self.by_uid.get(uid))
+    }
+
+    /// The newest uid that was ever given.
+    #[must_use]
+    pub fn newest(&self) -> Option<TaskUid> {
+        self.next.checked_sub(1).map(TaskUid)
     }
 
     /// How many are remembered.

@@ -4,6 +4,7 @@
 //! bounded in number and size, and what is in it is judged without asking anybody.
 
 mod action;
+mod alias;
 mod key;
 mod pattern;
 mod pinning;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use action::{Action, IndexScope};
+pub use alias::{Alias, HISTORY_MAX, Past};
 pub use key::{ApiKey, DefaultKey};
 pub use pattern::{IndexPattern, InvalidIndexPattern};
 pub use pinning::{DYNAMIC_SEARCH_RULES, RulesChange};
@@ -43,16 +45,19 @@ pub enum Collection {
     DynamicSearchRules,
     /// The settings of a chat workspace, by its name.
     ChatWorkspaces,
+    /// An [`Alias`], by its name.
+    Aliases,
 }
 
 impl Collection {
     /// Every collection.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Keys,
         Self::ExperimentalFeatures,
         Self::Webhooks,
         Self::DynamicSearchRules,
         Self::ChatWorkspaces,
+        Self::Aliases,
     ];
 
     /// The name on the wire.
@@ -64,6 +69,7 @@ impl Collection {
             Self::Webhooks => "webhooks",
             Self::DynamicSearchRules => "dynamicSearchRules",
             Self::ChatWorkspaces => "chatWorkspaces",
+            Self::Aliases => "aliases",
         }
     }
 
@@ -82,6 +88,7 @@ impl Collection {
             // Meilisearch's own limit.
             Self::Webhooks => 20,
             Self::DynamicSearchRules | Self::ChatWorkspaces => 200,
+            Self::Aliases => 1000,
         }
     }
 }
@@ -156,6 +163,18 @@ pub enum RegistryError {
         /// How many.
         max: usize,
     },
+    /// An alias cannot have the uid of an index: requests would not know which is meant.
+    #[error("`{name}` is the uid of an index")]
+    IsIndex {
+        /// The name.
+        name: String,
+    },
+    /// An alias can only be pointed to an index that is there.
+    #[error("index `{uid}` not found")]
+    NoIndex {
+        /// The uid that it was to be pointed to.
+        uid: String,
+    },
     /// The object, or its name, is too long, or it is no object.
     #[error("an object must be a JSON object of at most {max} bytes with a short name")]
     Unfit {
@@ -170,9 +189,12 @@ impl RegistryError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Changed { .. } => true,
-            Self::Exists { .. } | Self::Unknown { .. } | Self::Full { .. } | Self::Unfit { .. } => {
-                false
-            }
+            Self::Exists { .. }
+            | Self::Unknown { .. }
+            | Self::Full { .. }
+            | Self::IsIndex { .. }
+            | Self::NoIndex { .. }
+            | Self::Unfit { .. } => false,
         }
     }
 }

@@ -26,6 +26,9 @@ pub struct TableDelta {
     pub indexes: Vec<Arc<IndexRoute>>,
     /// Indexes that are gone.
     pub removed: Vec<IndexUid>,
+    /// Whether writers are to hold what they have not sent yet.
+    #[serde(default)]
+    pub writes_held: bool,
     /// All of the registry, when it changed.
     pub registry: Option<Arc<Registry>>,
 }
@@ -64,6 +67,7 @@ impl RoutingTable {
                 .filter(|uid| !self.indexes.contains_key(*uid))
                 .cloned()
                 .collect(),
+            writes_held: self.writes_held,
             registry: (self.registry.version != older.registry.version)
                 .then(|| Arc::clone(&self.registry)),
         }
@@ -82,6 +86,7 @@ impl RoutingTable {
         }
         let mut next = self.clone();
         next.epoch = delta.to;
+        next.writes_held = delta.writes_held;
         if let Some(nodes) = &delta.nodes {
             next.nodes.clone_from(nodes);
         }

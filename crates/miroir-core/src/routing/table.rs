@@ -108,6 +108,9 @@ pub struct RoutingTable {
     pub proxies: BTreeMap<ProxyId, ProxyRoute>,
     /// Indexes by the uid that clients know. Shared with the table before, where nothing changed.
     pub indexes: BTreeMap<IndexUid, Arc<IndexRoute>>,
+    /// Whether writers are to hold what they have not sent yet.
+    #[serde(default)]
+    pub writes_held: bool,
     /// API keys and other small things, by which requests are judged.
     pub registry: Arc<Registry>,
 }
@@ -152,6 +155,7 @@ impl RoutingTable {
                 .values()
                 .map(|index| (index.uid.clone(), Arc::new(index_route(state, index))))
                 .collect(),
+            writes_held: state.writes_held,
             registry: Arc::clone(&state.registry),
         })
     }

@@ -11,6 +11,7 @@
 //! - Document templates of embedders pass over the hidden field, which would otherwise change
 //!   the embeddings.
 
+mod compare;
 mod details;
 mod dump;
 mod merge;
@@ -20,6 +21,7 @@ mod sub;
 mod template;
 mod validate;
 
+pub use compare::differences;
 pub use details::{details, details_of_reset};
 pub use dump::{Dumped, from_dump};
 pub use merge::merge;

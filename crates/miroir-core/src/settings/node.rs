@@ -112,7 +112,7 @@ pub fn node_max_values(client: u64) -> u64 {
     client.saturating_mul(10).max(3000)
 }
 
-fn setting_for_node(name: &str, desired: &Value) -> Value {
+pub(super) fn setting_for_node(name: &str, desired: &Value) -> Value {
     match name {
         "filterableAttributes" => filterable_for_node(desired),
         "faceting" => faceting_for_node(desired),

@@ -1,6 +1,8 @@
 //! The replicated state under commands, told in stories.
 
+mod aliases;
 mod control;
+mod dumps;
 mod groups;
 mod kept;
 mod losses;

@@ -172,3 +172,26 @@ fn failed_changes_are_gone_back_on_unless_a_later_one_may_hold_them() {
         assert_eq!(log.desired().0, made(expected), "{ends}");
     }
 }
+
+#[test]
+fn settings_are_stated_anew_as_a_version_of_their_own() {
+    let mut log = Log::with_books(2, 4, 1);
+    log.change(json!({ "stopWords": ["a"] }));
+    let version = log.index("books").settings.version;
+    let incarnation = log.index("books").incarnation;
+    let restate = |version| Command::RestateSettings {
+        uid: uid("books"),
+        incarnation,
+        version,
+    };
+    let epoch = log.state.epoch;
+    assert_eq!(log.apply(&restate(version)), Outcome::Done);
+    let settings = &log.index("books").settings;
+    assert_eq!(settings.version, version + 1);
+    assert_eq!(settings.desired, json!({ "stopWords": ["a"] }));
+    assert!(log.state.epoch > epoch, "the writer is told");
+    // What was compared is not the newest any more: that is on its way.
+    let before = log.state.clone();
+    assert_eq!(log.apply(&restate(version)), Outcome::Done);
+    assert_eq!(log.state, before);
+}

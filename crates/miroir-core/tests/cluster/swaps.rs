@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use miroir_core::cluster::{
-    Command, IndexSwap, NewIndex, NewTask, Outcome, Rejection, Task, TaskKind, TaskStatus, Write,
+    Command, IndexRename, IndexSwap, NewIndex, NewTask, Outcome, Rejection, Task, TaskKind,
+    TaskStatus, Write,
 };
 use miroir_core::id::{Incarnation, IndexUid, TaskUid};
 use miroir_core::routing::RoutingTable;
@@ -112,6 +113,54 @@ fn what_cannot_be_swapped_fails_as_in_meilisearch_and_swaps_nothing() {
     });
     assert!(matches!(twice, Outcome::Rejected(Rejection::Invalid(_))));
     assert_eq!(swapped(&mut log, &[]).status, TaskStatus::Succeeded);
+}
+
+fn renamed(log: &mut Log, from: &str, to: &str, key: Option<&str>) -> Task {
+    let outcome = log.apply(&Command::RenameIndex(IndexRename {
+        uid: uid(from),
+        to: uid(to),
+        primary_key: key.map(str::to_owned),
+    }));
+    let Outcome::TaskRegistered(uid) = outcome else {
+        panic!("{outcome:?}")
+    };
+    log.state.tasks.get(uid).expect("remembered").clone()
+}
+
+#[test]
+fn a_rename_is_told_as_in_meilisearch() {
+    let mut log = Log::with_books(2, 4, 1);
+    log.create("films");
+    let earlier = write(&mut log, "books");
+    let cases = [
+        ("a", "b", None, Some("Index `a` not found.")),
+        ("a", "films", None, Some("Index `a` not found.")),
+        (
+            "books",
+            "films",
+            None,
+            Some("Index `films` already exists."),
+        ),
+        ("books", "books", Some("id"), None),
+        ("books", "plays", None, None),
+        (
+            "plays",
+            "books",
+            Some("other"),
+            Some("Index `books`: Index already has a primary key: `id`."),
+        ),
+        ("plays", "books", None, Some("Index `plays` not found.")),
+    ];
+    for (from, to, key, message) in cases {
+        let task = renamed(&mut log, from, to, key);
+        let error = task.error.as_ref().map(|error| error["message"].clone());
+        assert_eq!(error, message.map(Value::from));
+        assert_eq!(task.index, Some(uid(from)), "it stays with the old uid");
+        let details = json!({ "primaryKey": key, "oldIndexUid": from, "newIndexUid": to });
+        assert_eq!((task.kind, task.details), (TaskKind::IndexUpdate, details));
+    }
+    assert_eq!(of(&log, earlier), "books");
+    assert_eq!(log.index("books").uid, uid("books"));
 }
 
 #[test]

@@ -127,10 +127,10 @@ fn what_nodes_were_given_is_not_called_off() {
     assert_eq!(task(&log, TaskUid(0)).status, TaskStatus::Succeeded);
 }
 
-fn dump() -> Command {
+fn snapshot() -> Command {
     Command::Broadcast {
         uid: None,
-        task: new(TaskKind::DumpCreation, json!({"dumpUid": null})),
+        task: new(TaskKind::SnapshotCreation, Value::Null),
     }
 }
 
@@ -150,34 +150,34 @@ fn waiting(log: &Log) -> BTreeSet<NodeId> {
 #[test]
 fn every_node_is_asked_once() {
     let mut log = Log::with_books(3, 4, 2);
-    let dump = registered(&mut log, &dump());
+    let asked = registered(&mut log, &snapshot());
     assert_eq!(waiting(&log), [1, 2, 3].map(NodeId).into());
-    log.apply(&sent(dump, 1, Ok(10)));
-    log.apply(&sent(dump, 1, Ok(11)));
+    log.apply(&sent(asked, 1, Ok(10)));
+    log.apply(&sent(asked, 1, Ok(11)));
     log.apply(&Command::RemoveNode {
         node: NodeId(2),
         force: true,
     });
     assert_eq!(waiting(&log), [3].map(NodeId).into(), "one has left");
-    log.apply(&sent(dump, 3, Ok(30)));
+    log.apply(&sent(asked, 3, Ok(30)));
     assert!(log.state.broadcasts.is_empty());
-    let parts = &task(&log, dump).parts;
+    let parts = &task(&log, asked).parts;
     let parts: Vec<(u64, u32)> = parts.iter().map(|p| (p.node.0, p.node_task)).collect();
     assert_eq!(parts, [(1, 10), (3, 30)]);
-    assert_eq!(task(&log, dump).status, TaskStatus::Enqueued);
+    assert_eq!(task(&log, asked).status, TaskStatus::Enqueued);
 }
 
 #[test]
 fn a_node_that_refuses_fails_the_task() {
     let mut log = Log::with_books(2, 4, 1);
-    let dump = registered(&mut log, &dump());
-    log.apply(&sent(dump, 2, Err(json!({"code": "not_found"}))));
+    let asked = registered(&mut log, &snapshot());
+    log.apply(&sent(asked, 2, Err(json!({"code": "not_found"}))));
     assert!(log.state.broadcasts.is_empty(), "nobody else is asked");
-    let failed = task(&log, dump);
+    let failed = task(&log, asked);
     assert_eq!(failed.status, TaskStatus::Failed);
     assert_eq!(failed.error, Some(json!({"code": "not_found"})));
-    log.apply(&sent(dump, 1, Ok(1)));
-    assert!(task(&log, dump).parts.is_empty(), "it has ended");
+    log.apply(&sent(asked, 1, Ok(1)));
+    assert!(task(&log, asked).parts.is_empty(), "it has ended");
 }
 
 #[test]

@@ -209,6 +209,9 @@ fn node_command(layout: &Layout, n: u16) -> anyhow::Result<Command> {
         .arg(layout.addr(&format!("node-{n}")).to_string())
         .arg("--db-path")
         .arg(layout.home(Role::Node(n)).join("data.ms"))
+        // Dumps are named by the time: nodes that shared a directory would overwrite each other's.
+        .arg("--dump-dir")
+        .arg(layout.home(Role::Node(n)).join("dumps"))
         .arg("--no-analytics")
         .args([
             "--max-indexing-memory",

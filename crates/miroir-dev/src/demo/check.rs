@@ -74,10 +74,11 @@ async fn on_nodes(
     index: &str,
     findings: &mut Findings,
 ) -> anyhow::Result<BTreeMap<String, Vec<Fields>>> {
-    let map = cluster.admin.index(index).await?.shards;
+    let detail = cluster.admin.index(index).await?;
+    let (map, name) = (detail.shards, detail.summary.unwrap_or_default().name);
     let mut all: BTreeMap<String, Vec<Fields>> = BTreeMap::new();
     for node in cluster.admin.nodes().await? {
-        let held = fetch_all(client, &node.url, index).await;
+        let held = fetch_all(client, &node.url, &name).await;
         let held = held.with_context(|| format!("reading node {}", node.id))?;
         for (id, copies) in held {
             for mut fields in copies {

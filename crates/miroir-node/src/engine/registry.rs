@@ -23,6 +23,8 @@ const INDEX_MAP_BYTES: usize = 256 << 30;
 pub struct EngineOptions {
     /// Directory that holds one directory per index.
     pub root: PathBuf,
+    /// Directory that dumps are written to; made with the first.
+    pub dumps: PathBuf,
     /// Threads of the indexing pool.
     pub indexing_threads: usize,
     /// Memory budget of the indexer, bytes.
@@ -56,6 +58,7 @@ struct Slot {
 /// All indexes of the node, open.
 pub struct Engine {
     root: PathBuf,
+    dumps: PathBuf,
     indexes: RwLock<BTreeMap<String, Slot>>,
     /// Settings of milli's indexer, with its thread pool.
     pub indexer: IndexerConfig,
@@ -84,6 +87,7 @@ impl Engine {
         };
         let engine = Self {
             root: options.root,
+            dumps: options.dumps,
             indexes: RwLock::default(),
             indexer,
             embedders: EmbedderCache::default(),
@@ -95,6 +99,11 @@ impl Engine {
             engine.write().insert(uid, Slot { directory, index });
         }
         Ok(engine)
+    }
+
+    /// Where dumps are written.
+    pub fn dumps(&self) -> &Path {
+        &self.dumps
     }
 
     /// The threads that index.

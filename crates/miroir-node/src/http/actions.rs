@@ -4,6 +4,7 @@ pub const SEARCH: &str = "search";
 pub const DOCUMENTS_ADD: &str = "documents.add";
 pub const DOCUMENTS_GET: &str = "documents.get";
 pub const DOCUMENTS_DELETE: &str = "documents.delete";
+pub const DUMPS_CREATE: &str = "dumps.create";
 pub const INDEXES_CREATE: &str = "indexes.create";
 pub const INDEXES_GET: &str = "indexes.get";
 pub const INDEXES_UPDATE: &str = "indexes.update";

@@ -4,6 +4,7 @@ mod actions;
 mod auth;
 mod documents;
 mod documents_write;
+mod dumps;
 mod extract;
 mod facet_search;
 mod indexes;
@@ -182,6 +183,7 @@ pub fn router(app: App) -> Router {
         .route("/multi-search", post(multi_search::post))
         .route("/indexes", get(indexes::list).post(indexes::create))
         .nest("/indexes/{index_uid}", index)
+        .route("/dumps", post(dumps::create))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{task_uid}", get(tasks::get_one))
         .route("/keys", get(keys::list).post(keys::create))

@@ -1,6 +1,7 @@
 //! The durable task queue: what was accepted is done, in order, whatever crashes in between.
 
 mod batch;
+mod dump;
 mod finish;
 pub mod heads;
 pub mod payload;
@@ -29,7 +30,7 @@ use task::{Operation, Payload, Status, Task, TaskId};
 /// A task to accept.
 #[derive(Debug)]
 pub struct NewTask {
-    /// The index it works on.
+    /// The index it works on; empty for a task of the whole node.
     pub index_uid: String,
     /// What it does.
     pub operation: Operation,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use memmap2::Mmap;
 use milli_core::Index;
 use milli_core::heed::RwTxn;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::TaskQueue;
 use super::finish::Stamp;
@@ -73,6 +73,13 @@ impl Run<'_> {
             Operation::IndexCreation(key) => self.create_index(first, key.clone()),
             Operation::IndexUpdate(key) => self.update_index(first, key.clone()),
             Operation::IndexDeletion => self.delete_index(first),
+            Operation::Dump => {
+                let uid = self.dump(first)?;
+                Ok(Done::tasks(vec![Task {
+                    details: Some(json!({ "dumpUid": uid })),
+                    ..self.stamp.counted(first, 0)
+                }]))
+            }
         }
     }
 

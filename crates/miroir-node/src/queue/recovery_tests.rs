@@ -23,6 +23,7 @@ fn open(root: &Path) -> (Arc<Engine>, Arc<TaskQueue>) {
     let store = Store::open(&root.join("tasks")).unwrap();
     let options = EngineOptions {
         root: root.join("indexes"),
+        dumps: root.join("dumps"),
         indexing_threads: 1,
         indexing_memory_bytes: 64 << 20,
     };
@@ -47,7 +48,7 @@ fn finished(queue: &TaskQueue, uid: TaskId) -> Task {
 /// A database with one index of three documents, and a task that deletes two of them.
 fn with_open_deletion(root: &Path) -> TaskId {
     let (engine, queue) = open(root);
-    let worker = spawn(engine, queue.clone(), LIMIT).unwrap();
+    let worker = spawn(engine, queue.clone(), LIMIT, "no hold".into()).unwrap();
     let documents = b"{\"id\":1}{\"id\":2}{\"id\":3}".to_vec();
     let (payload, row) = queue.payloads.place(documents.clone()).unwrap();
     let operation = Operation::Addition {
@@ -72,7 +73,7 @@ fn with_open_deletion(root: &Path) -> TaskId {
 
 fn run(root: &Path, uid: TaskId) -> Task {
     let (engine, queue) = open(root);
-    let worker = spawn(engine.clone(), queue.clone(), LIMIT).unwrap();
+    let worker = spawn(engine.clone(), queue.clone(), LIMIT, "no hold".into()).unwrap();
     let task = finished(&queue, uid);
     worker.stop();
     assert_eq!(queue.store.prepared().unwrap(), None);

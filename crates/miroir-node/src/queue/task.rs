@@ -41,6 +41,7 @@ pub enum Kind {
     IndexCreation,
     IndexUpdate,
     IndexDeletion,
+    DumpCreation,
 }
 
 const STATUSES: [(Status, &str); 5] = [
@@ -66,7 +67,7 @@ const KINDS: [(Option<Kind>, &str); 18] = [
     (None, "indexSwap"),
     (None, "taskCancelation"),
     (None, "taskDeletion"),
-    (None, "dumpCreation"),
+    (Some(Kind::DumpCreation), "dumpCreation"),
     (None, "snapshotCreation"),
     (None, "export"),
     (None, "upgradeDatabase"),
@@ -191,6 +192,8 @@ pub enum Operation {
     IndexUpdate(Option<String>),
     /// Deletes the index.
     IndexDeletion,
+    /// Writes a dump of everything.
+    Dump,
 }
 
 impl Operation {
@@ -203,6 +206,7 @@ impl Operation {
             Self::IndexCreation(_) => Kind::IndexCreation,
             Self::IndexUpdate(_) => Kind::IndexUpdate,
             Self::IndexDeletion => Kind::IndexDeletion,
+            Self::Dump => Kind::DumpCreation,
         }
     }
 
@@ -226,6 +230,7 @@ impl Operation {
             Self::Clear | Self::IndexDeletion => json!({ "deletedDocuments": count }),
             Self::Settings { settings, .. } => settings::present(settings.clone()),
             Self::IndexCreation(key) | Self::IndexUpdate(key) => json!({ "primaryKey": key }),
+            Self::Dump => json!({ "dumpUid": null }),
         }
     }
 }
@@ -237,6 +242,7 @@ impl Operation {
 pub struct Task {
     pub uid: TaskId,
     pub batch_uid: Option<u32>,
+    /// Empty for a task of the whole node.
     pub index_uid: String,
     pub status: Status,
     pub kind: Kind,
@@ -264,7 +270,7 @@ impl Task {
         let mut view = Map::new();
         view.insert("uid".into(), json!(self.uid));
         view.insert("batchUid".into(), json!(self.batch_uid));
-        view.insert("indexUid".into(), json!(self.index_uid));
+        view.insert("indexUid".into(), self.index_shown());
         view.insert("status".into(), json!(self.status.to_string()));
         view.insert("type".into(), json!(self.kind.to_string()));
         view.insert("canceledBy".into(), Value::Null);
@@ -284,12 +290,20 @@ impl Task {
     pub fn summary(&self) -> Value {
         let mut view = Map::new();
         view.insert("taskUid".into(), json!(self.uid));
-        view.insert("indexUid".into(), json!(self.index_uid));
+        view.insert("indexUid".into(), self.index_shown());
         view.insert("status".into(), json!(self.status.to_string()));
         view.insert("type".into(), json!(self.kind.to_string()));
         view.insert("enqueuedAt".into(), json!(timestamp(self.enqueued_at)));
         self.insert_metadata(&mut view);
         Value::Object(view)
+    }
+
+    fn index_shown(&self) -> Value {
+        if self.index_uid.is_empty() {
+            Value::Null
+        } else {
+            json!(self.index_uid)
+        }
     }
 
     fn insert_metadata(&self, view: &mut Map<String, Value>) {

@@ -1,6 +1,7 @@
 //! The one thread that processes tasks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -18,6 +19,9 @@ use crate::error::{ApiError, Code};
 
 /// Pause after the store could not be written, before the batch is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How soon it is noticed that tasks need not wait any more.
+const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the idle worker sleeps before it looks again on its own.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
@@ -54,11 +58,13 @@ impl Drop for Worker {
     }
 }
 
-/// Settles what a crash left open and starts the thread.
+/// Settles what a crash left open and starts the thread. As long as there is a file `hold`, tasks wait in the queue:
+/// tests see what is read meanwhile.
 pub fn spawn(
     engine: Arc<Engine>,
     queue: Arc<TaskQueue>,
     limit: BatchLimitBytes,
+    hold: PathBuf,
 ) -> Result<Worker, ApiError> {
     recover(&engine, &queue)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -67,6 +73,7 @@ pub fn spawn(
         queue: queue.clone(),
         stop: stop.clone(),
         limit,
+        hold,
     };
     let thread = std::thread::Builder::new()
         .name("tasks".to_owned())
@@ -118,11 +125,17 @@ struct Loop {
     queue: Arc<TaskQueue>,
     stop: Arc<AtomicBool>,
     limit: BatchLimitBytes,
+    /// No batch is begun as long as this file exists.
+    hold: PathBuf,
 }
 
 impl Loop {
     fn run(self) {
         while !self.stop.load(Ordering::Relaxed) {
+            if self.hold.exists() {
+                self.pause(HOLD_PAUSE);
+                continue;
+            }
             match self.queue.next_batch(&self.engine, self.limit) {
                 Ok(Some(batch)) => {
                     if let Err(error) = self.process(&batch) {

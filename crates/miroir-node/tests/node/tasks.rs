@@ -235,3 +235,48 @@ async fn unknown_routes_and_methods_are_errors_in_meilisearchs_shape() {
         .await
         .error(400, "missing_payload");
 }
+
+#[tokio::test]
+async fn a_dump_holds_what_was_enqueued_before_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let dumps = directory.path().join("dumps");
+    let node = TestNode::with(|config| config.dump_dir.clone_from(&dumps)).await;
+    let api = &node.api;
+    api.post(
+        "/indexes/a/documents",
+        json!([{"id": 1, "n": 1.50}, {"id": 2}]),
+    )
+    .await
+    .expect(202);
+    let dump = api.post("/dumps", json!({})).await;
+    api.post("/indexes/a/documents", json!([{"id": 3}]))
+        .await
+        .expect(202);
+    let task = api.succeeded(dump).await;
+    assert_eq!(
+        (&task["type"], &task["indexUid"]),
+        (&json!("dumpCreation"), &Value::Null)
+    );
+    let uid = task["details"]["dumpUid"].as_str().expect("written");
+    let file = dumps.join(format!("{uid}.dump"));
+    let packed = std::fs::File::open(file).expect("where it is said to be");
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let mut files = std::collections::BTreeMap::new();
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("sound");
+        let path = entry.path().expect("a path").display().to_string();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut entry, &mut text).expect("text");
+        files.insert(path, text);
+    }
+    assert_eq!(
+        files["indexes/a/documents.jsonl"],
+        "{\"id\":1,\"n\":1.5}\n{\"id\":2}\n"
+    );
+    let json = |path: &str| serde_json::from_str::<Value>(&files[path]).expect("JSON");
+    assert_eq!(json("metadata.json")["dumpVersion"], "V6");
+    assert_eq!(json("indexes/a/metadata.json")["primaryKey"], "id");
+    assert!(json("indexes/a/settings.json")["rankingRules"].is_array());
+    assert_eq!(json("tasks/queue.jsonl")["uid"], task["uid"]);
+    assert!(files.contains_key("keys.jsonl"));
+}

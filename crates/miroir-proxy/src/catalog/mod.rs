@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub(crate) use coordinators::chain;
 pub use coordinators::{Coordinators, CoordinatorsError};
 pub use error::CatalogError;
-pub use tasks::{TaskFilter, TaskList};
+pub use tasks::{PendingTasks, TaskFilter, TaskList};
 
 /// The time a call may take when its maker sets none: longer than an election.
 const WITHIN: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! What clients call indexes.
 
-use miroir_core::cluster::IndexSwap;
+use miroir_core::cluster::{IndexRename, IndexSwap};
 use miroir_proto::v1;
 use uuid::Uuid;
 
@@ -28,6 +28,27 @@ impl Catalog {
         };
         let answer = self.call(message, |mut client, request| async move {
             client.swap_indexes(request).await
+        });
+        Ok(registered(answer.await?))
+    }
+
+    /// Gives an index another uid. It is answered as [`swap_indexes`](Self::swap_indexes) is.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; with [`CatalogError::Unknown`] it may have that uid by now.
+    pub async fn rename_index(
+        &self,
+        id: Uuid,
+        rename: &IndexRename,
+    ) -> Result<RegisteredTask, CatalogError> {
+        let message = v1::RenameIndexRequest {
+            request_id: id.to_string(),
+            uid: rename.uid.to_string(),
+            to: rename.to.to_string(),
+            primary_key: rename.primary_key.clone(),
+        };
+        let answer = self.call(message, |mut client, request| async move {
+            client.rename_index(request).await
         });
         Ok(registered(answer.await?))
     }

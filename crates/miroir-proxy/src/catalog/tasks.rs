@@ -1,8 +1,12 @@
 //! Reading tasks, and what is asked of them.
 
+use std::collections::BTreeMap;
+
 use miroir_core::cluster::{Idempotency, NewTask, Task, TaskQuery};
-use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::id::{Epoch, IndexUid, NodeId, TaskUid};
 use miroir_proto::{ConvertError, v1};
+use serde_json::Value;
+use tonic::{Code, Response};
 use uuid::Uuid;
 
 use super::{Catalog, CatalogError, RegisteredTask, registered};
@@ -31,6 +35,27 @@ pub struct TaskList {
     pub next: Option<TaskUid>,
 }
 
+/// What of an index nodes have still to carry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingTasks {
+    /// By node the first and the last of its own tasks.
+    pub nodes: BTreeMap<NodeId, (u32, u32)>,
+    /// Whether further node tasks may come.
+    pub open: bool,
+    /// The newest task there is, of whatever index.
+    pub newest: Option<TaskUid>,
+    /// Copies that lack what has ended are out of use from this epoch on.
+    pub epoch: Epoch,
+}
+
+impl PendingTasks {
+    /// Whether everything has been carried out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && !self.open
+    }
+}
+
 impl Catalog {
     /// A task, or `None` if there is none of that uid, or no longer.
     ///
@@ -49,6 +74,30 @@ impl Catalog {
             })
             .await?;
         Ok(list.results.into_iter().next())
+    }
+
+    /// The manifest of a dump of the whole cluster, as JSON; `None` without such a dump, or before nodes were asked.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn dump_manifest(&self, task: TaskUid) -> Result<Option<Value>, CatalogError> {
+        let message = v1::GetDumpRequest { task: task.0 };
+        let answer = self.call(message, |mut client, request| async move {
+            match client.get_dump(request).await {
+                Err(status) if status.code() == Code::NotFound => {
+                    Ok(Response::new(v1::Dump::default()))
+                }
+                answered => answered,
+            }
+        });
+        let dump = answer.await?;
+        if dump.manifest.is_empty() {
+            return Ok(None);
+        }
+        let manifest = serde_json::from_str(&dump.manifest);
+        manifest.map(Some).map_err(|error| CatalogError::Protocol {
+            detail: error.to_string(),
+        })
     }
 
     /// A page of tasks.
@@ -77,6 +126,34 @@ impl Catalog {
             })?,
             total: answer.total,
             next: answer.next.map(TaskUid),
+        })
+    }
+
+    /// What of an index nodes have still to carry out, of its tasks up to `up_to`.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; also when coordinators answer but none leads.
+    pub async fn pending_tasks(
+        &self,
+        index: &IndexUid,
+        up_to: TaskUid,
+    ) -> Result<PendingTasks, CatalogError> {
+        let message = v1::PendingTasksRequest {
+            uid: index.to_string(),
+            up_to: up_to.0,
+        };
+        let answer = self.call(message, |mut client, request| async move {
+            client.pending_tasks(request).await
+        });
+        let answer = answer.await?;
+        let nodes = answer.nodes.into_iter();
+        Ok(PendingTasks {
+            nodes: nodes
+                .map(|one| (NodeId(one.node), (one.first, one.last)))
+                .collect(),
+            open: answer.open,
+            newest: answer.newest.map(TaskUid),
+            epoch: Epoch(answer.epoch),
         })
     }
 

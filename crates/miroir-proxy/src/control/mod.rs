@@ -126,6 +126,8 @@ pub struct ControlStatus {
     pub proxy: Option<u64>,
     /// The epoch of the table in use; 0 for none.
     pub epoch: u64,
+    /// Whether writes are held for a dump of the whole cluster.
+    pub writes_held: bool,
     /// How long nodes may still be sent writes.
     pub lease_left_ms: u64,
     /// How long the table may still be read by.
@@ -335,11 +337,16 @@ impl Control {
             .reads_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let (epoch, writes_held) = {
+            let table = self.shared.table.borrow();
+            (table.epoch.0, table.writes_held)
+        };
         ControlStatus {
             connected: link.connected,
             leader: self.shared.coordinators.leader(),
             proxy: lease.map(|lease| lease.proxy().0),
-            epoch: self.shared.table.borrow().epoch.0,
+            epoch,
+            writes_held,
             lease_left_ms: lease.map_or(0, |lease| ms(lease.left(now))),
             reads_left_ms: reads_until.map_or(0, |until| ms(until.saturating_duration_since(now))),
             reconnects: link.reconnects,

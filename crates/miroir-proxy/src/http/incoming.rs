@@ -6,10 +6,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use miroir_core::cluster::Idempotency;
 use miroir_core::id::IndexUid;
+use miroir_core::session::SessionToken;
 use uuid::Uuid;
 
 use super::{Allowed, Server, body, idempotency, view};
 use crate::error::HttpError;
+use crate::read::{SESSION_HEADER, session_of};
 use crate::write::{
     Accepted, FORWARDED_HEADER, MOVED_HEADER, Operation, REQUEST_ID_HEADER, RawRequest, WriteError,
     WriteRequest,
@@ -27,6 +29,7 @@ pub struct Incoming {
     allowed: Allowed,
     request_id: Uuid,
     idempotency: Option<Idempotency>,
+    session: SessionToken,
 }
 
 impl Incoming {
@@ -34,7 +37,7 @@ impl Incoming {
     /// The mark of a forwarded request counts only next to the cluster token.
     ///
     /// # Errors
-    /// What [`body::read`] refuses; `invalid_idempotency_key`.
+    /// What [`body::read`] refuses; `invalid_idempotency_key`; `invalid_session`.
     pub async fn read(server: &Server, request: Request) -> Result<Self, HttpError> {
         let (head, content) = request.into_parts();
         let parts = server.parts();
@@ -43,6 +46,7 @@ impl Incoming {
         let allowed = head.extensions.get::<Allowed>().cloned();
         let allowed = allowed
             .ok_or_else(|| HttpError::internal("a write came by a route that asks for no key"))?;
+        let session = session_of(&head.headers, &parts.control.table().cluster_id)?;
         let given = head
             .headers
             .get(REQUEST_ID_HEADER)
@@ -76,6 +80,7 @@ impl Incoming {
             allowed,
             request_id: given.unwrap_or_else(Uuid::new_v4),
             idempotency: write,
+            session,
         })
     }
 
@@ -127,13 +132,14 @@ impl Incoming {
             idempotency: self.idempotency,
         };
         match Box::pin(server.parts().writes.submit(request)).await {
-            Ok(accepted) => accept(&accepted),
+            Ok(accepted) => accept(&accepted, self.session),
             Err(error) => refuse(&error),
         }
     }
 }
 
-fn accept(accepted: &Accepted) -> Response {
+/// The answer, with the session that the task is part of from now on.
+fn accept(accepted: &Accepted, mut session: SessionToken) -> Response {
     let summary = view::summary(
         accepted.task_uid.0,
         Some(accepted.index_uid.as_str()),
@@ -141,7 +147,9 @@ fn accept(accepted: &Accepted) -> Response {
         accepted.enqueued_at_ms,
         accepted.custom_metadata.as_deref(),
     );
-    (StatusCode::ACCEPTED, axum::Json(summary)).into_response()
+    session.note(Some(accepted.index_uid.as_str()), accepted.task_uid);
+    let session = [(SESSION_HEADER, session.encode())];
+    (StatusCode::ACCEPTED, session, axum::Json(summary)).into_response()
 }
 
 pub(super) fn refuse(error: &WriteError) -> Response {

@@ -1,15 +1,17 @@
 //! Indexes: listed from the routing table, changed by tasks.
 
 use axum::extract::{Request, State};
-use axum::http::Uri;
-use axum::response::Response;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use miroir_core::api_error::{ApiError, Code};
+use miroir_core::body::text;
+use miroir_core::cluster::{IndexRename, TaskKind};
 use miroir_core::id::IndexUid;
 use miroir_core::request::{parse_json, unknown_field, wrong_type};
 use miroir_core::routing::IndexRoute;
 use serde_json::{Map, Value, json};
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, refuse};
 use super::params::Params;
 use super::path::Path;
 use super::{Allowed, Server, body, index_uid, view};
@@ -85,10 +87,23 @@ pub async fn update(
     let incoming = Incoming::read(&server, request).await?;
     let index = index_uid(&uid)?;
     body::require_json(incoming.headers())?;
-    let primary_key = read_update(incoming.body())?;
-    Ok(incoming
-        .submit(&server, index, Operation::UpdateIndex { primary_key })
-        .await)
+    let (uid, primary_key) = read_update(incoming.body())?;
+    let Some(to) = uid else {
+        let operation = Operation::UpdateIndex { primary_key };
+        return Ok(incoming.submit(&server, index, operation).await);
+    };
+    let rename = IndexRename {
+        uid: index,
+        to,
+        primary_key,
+    };
+    Ok(match server.parts().writes.rename(&rename).await {
+        Ok(task) => {
+            let summary = view::summary_now(task, Some(&rename.uid), TaskKind::IndexUpdate);
+            (StatusCode::ACCEPTED, axum::Json(summary)).into_response()
+        }
+        Err(error) => refuse(&error),
+    })
 }
 
 /// `DELETE /indexes/{uid}`
@@ -158,7 +173,8 @@ fn read_creation(body: &[u8]) -> Result<(IndexUid, Option<String>), ApiError> {
     Ok((uid, read_primary_key(&members)?))
 }
 
-fn read_update(body: &[u8]) -> Result<Option<String>, ApiError> {
+/// The uid and the primary key that an index is to have, as far as they are named.
+fn read_update(body: &[u8]) -> Result<(Option<IndexUid>, Option<String>), ApiError> {
     let members = read_object(body)?;
     let accepted = ["primaryKey", "uid"];
     let unknown = |name: &&String| !accepted.contains(&name.as_str());
@@ -171,24 +187,12 @@ fn read_update(body: &[u8]) -> Result<Option<String>, ApiError> {
         let message = format!("Immutable field `{name}`: expected one of `primaryKey`, `uid`");
         return Err(ApiError::new(immutable, message));
     }
-    check_new_uid(members.get("uid"))?;
-    read_primary_key(&members)
-}
-
-/// An index keeps its uid: a new one is refused, in Meilisearch's words where that would refuse it, too.
-fn check_new_uid(uid: Option<&Value>) -> Result<(), ApiError> {
-    match uid {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::String(uid)) => {
-            index_uid(uid)?;
-            let message =
-                "Renaming an index is not supported by this Miroir cluster. Leave `uid` out.";
-            Err(ApiError::new(Code::FeatureNotEnabled, message))
-        }
-        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_))) => {
-            Err(wrong_type(Code::InvalidIndexUid, ".uid", "a string", other))
-        }
-    }
+    let uid = match members.get("uid") {
+        None | Some(Value::Null) => None,
+        Some(uid) => Some(text(uid, ".uid", Code::InvalidIndexUid)?),
+    };
+    let primary_key = read_primary_key(&members)?;
+    Ok((uid.as_deref().map(index_uid).transpose()?, primary_key))
 }
 
 #[cfg(test)]
@@ -241,12 +245,12 @@ mod tests {
     fn updates_are_checked() {
         assert_eq!(
             read_update(br#"{"primaryKey":"id"}"#),
-            Ok(Some("id".to_owned()))
+            Ok((None, Some("id".to_owned())))
         );
-        assert_eq!(read_update(b"{}"), Ok(None));
-        let renamed = read_update(br#"{"uid":"b"}"#).expect_err("a rename");
-        assert_eq!(renamed.code, Code::FeatureNotEnabled);
-        assert_eq!(read_update(br#"{"uid":null}"#), Ok(None));
+        assert_eq!(read_update(b"{}"), Ok((None, None)));
+        let uid = IndexUid::parse("b").expect("valid");
+        assert_eq!(read_update(br#"{"uid":"b"}"#), Ok((Some(uid), None)));
+        assert_eq!(read_update(br#"{"uid":null}"#), Ok((None, None)));
         let table = [
             (r#"{"uid":"a b"}"#, Code::InvalidIndexUid),
             (r#"{"uid":1}"#, Code::InvalidIndexUid),

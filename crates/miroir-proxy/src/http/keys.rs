@@ -59,6 +59,8 @@ fn refusal(uid: &str, refused: RegistryError) -> HttpError {
         RegistryError::Unknown { .. } => not_found(uid),
         RegistryError::Changed { .. }
         | RegistryError::Full { .. }
+        | RegistryError::IsIndex { .. }
+        | RegistryError::NoIndex { .. }
         | RegistryError::Unfit { .. } => registry::of_refusal(&refused),
     }
 }

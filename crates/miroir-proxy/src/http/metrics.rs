@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Allowed, Server, service};
 use crate::error::HttpError;
-use crate::read::{ReadStats, StatsQuery};
+use crate::read::{Caller, ReadStats, StatsQuery};
 
 /// The media type of the text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
@@ -31,7 +31,8 @@ pub async fn get(State(server): State<Server>, allowed: Allowed) -> Result<Respo
         let message = "The provided API key is invalid. The API key for the `/metrics` route must allow access to all indexes.";
         return Err(ApiError::new(Code::InvalidApiKey, message).into());
     }
-    let stats = parts.reads.stats(StatsQuery::default(), |_| true);
+    let nobody = Caller::nobody();
+    let stats = parts.reads.stats(StatsQuery::default(), &nobody, |_| true);
     let stats = Box::pin(stats).await?;
     let mut text = Text::default();
     of_the_indexes(&mut text, &stats);

@@ -4,6 +4,7 @@
 //! [`Writes`](crate::write::Writes) or [`Catalog`](crate::catalog::Catalog), and write down what
 //! comes back. They decide nothing about nodes or shards.
 
+mod aliases;
 mod auth;
 mod batches;
 mod body;
@@ -101,11 +102,14 @@ impl Server {
     /// The service of all routes. Answers are packed as the client's `Accept-Encoding` asks. Serve it with the clients' addresses
     /// (`into_make_service_with_connect_info::<SocketAddr>`).
     pub fn router(&self) -> Router {
-        routes::router()
+        let routes = routes::router()
             .layer(middleware::from_fn_with_state(self.clone(), auth::guard))
             .layer(CompressionLayer::new())
             .layer(middleware::from_fn_with_state(self.clone(), count))
-            .with_state(self.clone())
+            .with_state(self.clone());
+        // Around the router, since it changes what is routed.
+        let resolve = middleware::map_request_with_state(self.clone(), aliases::in_path);
+        Router::new().fallback_service(routes).layer(resolve)
     }
 
     /// The body of a request that must be JSON.

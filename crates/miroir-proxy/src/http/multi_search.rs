@@ -5,7 +5,7 @@ use axum::response::Response;
 use miroir_core::search::MultiSearch;
 
 use super::reads::{answered, json_body};
-use super::{Allowed, Server};
+use super::{Allowed, Server, aliases};
 use crate::error::HttpError;
 
 /// `POST /multi-search`
@@ -16,6 +16,7 @@ pub async fn post(
 ) -> Result<Response, HttpError> {
     let (caller, body) = json_body(&server, request).await?;
     let mut request = MultiSearch::from_json(&body)?;
+    aliases::in_queries(&server.registry(), &mut request);
     authorize(&allowed, &mut request)?;
     Box::pin(server.parts().reads.multi_search(request, &caller))
         .await

@@ -12,7 +12,7 @@ use super::params::Params;
 use super::path::Path;
 use super::{Allowed, Server, document_query};
 use crate::error::HttpError;
-use crate::read::{Answer, Caller, METADATA_HEADER};
+use crate::read::{Answer, Caller, METADATA_HEADER, SESSION_HEADER};
 
 /// JSON that is written already.
 pub(super) fn json(text: String) -> Response {
@@ -34,7 +34,7 @@ pub(super) fn answered(answer: Answer) -> Response {
     response
 }
 
-/// What of a request nodes are told.
+/// What of a request its read goes by, and what nodes are told.
 pub(super) fn caller(headers: &HeaderMap) -> Caller {
     let kept = headers.get(METADATA_HEADER).cloned();
     Caller {
@@ -42,6 +42,7 @@ pub(super) fn caller(headers: &HeaderMap) -> Caller {
             .into_iter()
             .map(|value| (METADATA_HEADER, value))
             .collect(),
+        session: headers.get(SESSION_HEADER).cloned(),
     }
 }
 

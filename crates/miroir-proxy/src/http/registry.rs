@@ -116,6 +116,8 @@ pub(super) fn of_refusal(refused: &RegistryError) -> HttpError {
         RegistryError::Exists { .. }
         | RegistryError::Unknown { .. }
         | RegistryError::Full { .. }
+        | RegistryError::IsIndex { .. }
+        | RegistryError::NoIndex { .. }
         | RegistryError::Unfit { .. } => {
             ApiError::new(Code::BadRequest, format!("{refused}.")).into()
         }

@@ -9,7 +9,7 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use miroir_core::registry::Action;
 
 use super::{
-    Server, batches, documents, facet_search, features, fields, indexes, keys, metrics,
+    Server, aliases, batches, documents, facet_search, features, fields, indexes, keys, metrics,
     multi_search, reads, render, search_rules, service, settings, similar, stats, sub_settings,
     swap, tasks, unsupported, upkeep, webhooks,
 };
@@ -180,6 +180,11 @@ routes! {
     POST   "/dumps"                                 Coordinators DumpsCreate     upkeep::dump;
     POST   "/snapshots"                             Coordinators SnapshotsCreate upkeep::snapshot;
     GET    "/_miroir/tasks/{uid}"                   Coordinators TasksGet        tasks::detail;
+    GET    "/_miroir/dumps/{uid}"                   Coordinators DumpsCreate     upkeep::manifest;
+    GET    "/_miroir/aliases"                       Proxy        IndexesGet      aliases::list;
+    GET    "/_miroir/aliases/{name}"                Proxy        IndexesGet      aliases::get;
+    PUT    "/_miroir/aliases/{name}"                Coordinators IndexesSwap     aliases::put;
+    DELETE "/_miroir/aliases/{name}"                Coordinators IndexesSwap     aliases::delete;
     GET    "/_miroir/proxy/stats"                   Proxy        Local           service::proxy_stats;
 }
 

@@ -1,6 +1,7 @@
 //! The settings object of an index.
 
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::request::{parse_json, wrong_type};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use super::incoming::Incoming;
 use super::path::Path;
+use super::reads::caller;
 use super::{Server, body, index_uid};
 use crate::error::HttpError;
 use crate::write::Operation;
@@ -18,8 +20,10 @@ use crate::write::Operation;
 pub async fn get(
     State(server): State<Server>,
     Path(uid): Path<String>,
+    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
-    Box::pin(server.parts().reads.settings(&uid))
+    let caller = caller(&headers);
+    Box::pin(server.parts().reads.settings(&uid, &caller))
         .await
         .map(axum::Json)
 }

@@ -1,12 +1,13 @@
 //! Statistics of an index, and of all.
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use miroir_core::api_error::{ApiError, Code};
 use serde_json::Value;
 
 use super::params::Params;
 use super::path::Path;
+use super::reads::caller;
 use super::{Allowed, Server};
 use crate::error::HttpError;
 use crate::read::{SizeFormat, StatsQuery};
@@ -18,9 +19,11 @@ pub async fn get_index(
     State(server): State<Server>,
     Path(uid): Path<String>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
     let query = query(&uri)?;
-    Box::pin(server.parts().reads.index_stats(&uid, query))
+    let caller = caller(&headers);
+    Box::pin(server.parts().reads.index_stats(&uid, query, &caller))
         .await
         .map(axum::Json)
 }
@@ -30,10 +33,12 @@ pub async fn get(
     State(server): State<Server>,
     allowed: Allowed,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, HttpError> {
     let query = query(&uri)?;
+    let caller = caller(&headers);
     let shows = |uid: &str| allowed.index(uid);
-    Box::pin(server.parts().reads.stats(query, shows))
+    Box::pin(server.parts().reads.stats(query, &caller, shows))
         .await
         .map(axum::Json)
 }

@@ -1,7 +1,7 @@
 //! One setting of an index, by a route of its own.
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use miroir_core::request::parse_json;
 use miroir_core::settings::{SubSetting, Verb};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::incoming::Incoming;
 use super::path::Path;
+use super::reads::caller;
 use super::settings::require_feature;
 use super::{Server, body, index_uid, unsupported};
 use crate::error::HttpError;
@@ -23,11 +24,14 @@ fn named(setting: &str) -> Result<&'static SubSetting, StatusCode> {
 pub async fn get(
     State(server): State<Server>,
     Path((uid, setting)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<axum::Json<Value>, Response> {
     let setting = named(&setting).map_err(IntoResponse::into_response)?;
+    let caller = caller(&headers);
     let read = async {
         let uid = index_uid(&uid)?;
-        Box::pin(server.parts().reads.setting(uid.as_str(), setting)).await
+        let reads = &server.parts().reads;
+        Box::pin(reads.setting(uid.as_str(), setting, &caller)).await
     };
     read.await
         .map(axum::Json)

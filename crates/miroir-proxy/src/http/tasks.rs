@@ -35,16 +35,24 @@ pub async fn detail(
 }
 
 async fn find(server: &Server, uid: &str, allowed: &Allowed) -> Result<Task, HttpError> {
-    let uid: u32 = uid.parse().map_err(|_| {
-        let message =
-            format!("Task uid `{uid}` is invalid. It should only contain numeric characters.");
-        ApiError::new(Code::InvalidTaskUids, message)
-    })?;
-    let found = server.parts().catalog.get_task(TaskUid(uid)).await?;
+    let uid = read_uid(uid)?;
+    let found = server.parts().catalog.get_task(uid).await?;
     let missing = || ApiError::new(Code::TaskNotFound, format!("Task `{uid}` not found."));
     Ok(found
         .filter(|task| is_shown(task, allowed))
         .ok_or_else(missing)?)
+}
+
+/// The uid of a task in a path.
+///
+/// # Errors
+/// Meilisearch's, when it is no number.
+pub fn read_uid(uid: &str) -> Result<TaskUid, ApiError> {
+    uid.parse().map(TaskUid).map_err(|_| {
+        let message =
+            format!("Task uid `{uid}` is invalid. It should only contain numeric characters.");
+        ApiError::new(Code::InvalidTaskUids, message)
+    })
 }
 
 /// Whether whoever sent a request may see a task.

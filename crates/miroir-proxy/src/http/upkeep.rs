@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use miroir_core::api_error::{ApiError, Code};
 use miroir_core::cluster::{NewTask, Rejection, TaskKind};
 use miroir_core::id::IndexUid;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::idempotency::WithoutBody;
 use super::path::Path;
-use super::{Server, index_uid, view};
+use super::{Server, index_uid, tasks, view};
 use crate::error::HttpError;
 use crate::write::key_reused;
 
@@ -19,6 +20,22 @@ type Answer = Result<(StatusCode, axum::Json<Value>), HttpError>;
 pub async fn dump(State(server): State<Server>, request: WithoutBody) -> Answer {
     let kind = (TaskKind::DumpCreation, json!({ "dumpUid": null }));
     ask_nodes(&server, None, kind, request).await
+}
+
+/// `GET /_miroir/dumps/{uid}`: the manifest of the dump that a task made.
+pub async fn manifest(
+    State(server): State<Server>,
+    Path(uid): Path<String>,
+) -> Result<axum::Json<Value>, HttpError> {
+    let task = tasks::read_uid(&uid)?;
+    let found = server.parts().catalog.dump_manifest(task).await?;
+    let missing = || {
+        let message = format!(
+            "Task `{task}` has no manifest of a dump: it is no dump, has failed, has not got so far, or is too old."
+        );
+        ApiError::new(Code::TaskNotFound, message)
+    };
+    Ok(axum::Json(found.ok_or_else(missing)?))
 }
 
 /// `POST /snapshots`

@@ -105,9 +105,13 @@ pub fn page(results: &[Value], list: &TaskList, filter: &TaskFilter) -> Value {
 /// The object that a request is answered with whose task was registered just now.
 #[must_use]
 pub fn summary_now(task: TaskUid, index: Option<&IndexUid>, kind: TaskKind) -> Value {
+    summary(task.0, index.map(IndexUid::as_str), kind, now_ms(), None)
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
     let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-    let now = u64::try_from(now).unwrap_or(0);
-    summary(task.0, index.map(IndexUid::as_str), kind, now, None)
+    u64::try_from(now).unwrap_or(0)
 }
 
 /// The object that a write is answered with.

@@ -83,6 +83,8 @@ fn refusal(uuid: Uuid, refused: &RegistryError) -> HttpError {
         }
         RegistryError::Exists { .. }
         | RegistryError::Changed { .. }
+        | RegistryError::IsIndex { .. }
+        | RegistryError::NoIndex { .. }
         | RegistryError::Unfit { .. } => registry::of_refusal(refused),
     }
 }

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What one request costs, in hundredths.
 const PRICE: u64 = 100;
 /// How many requests can be saved up for.
-const SAVED_MAX: u64 = 10;
+const SAVED_MAX: u64 = 20;
+/// How many of these are kept for what is very late. Some answers are always a little late; they would leave nothing for the
+/// moment when a node hangs.
+const RESERVE: u64 = 10;
 
 /// A purse: every request puts a share of one in, and every second one takes a whole one out.
 #[derive(Debug)]
@@ -41,12 +44,14 @@ impl Budget {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, saved);
     }
 
-    /// Takes out what so many second requests cost. False, and nothing taken, when that is not there.
-    pub fn spend(&self, requests: usize) -> bool {
+    /// Takes out what so many second requests cost, the reserve included only `in_need`. False, and nothing taken,
+    /// when that is not there.
+    pub fn spend(&self, requests: usize, in_need: bool) -> bool {
+        let kept = if in_need { 0 } else { RESERVE * PRICE };
         let price = u64::try_from(requests)
             .unwrap_or(u64::MAX)
             .saturating_mul(PRICE);
-        let left = |had: u64| had.checked_sub(price);
+        let left = |had: u64| had.checked_sub(price).filter(|left| *left >= kept);
         self.hundredths
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
             .is_ok()
@@ -62,31 +67,33 @@ mod tests {
     fn without_a_share_there_is_none() {
         let budget = Budget::new(0);
         budget.earn();
-        assert!(budget.is_off() && !budget.spend(1));
+        assert!(budget.is_off() && !budget.spend(1, true));
     }
 
     #[test]
     fn what_is_not_there_is_not_taken() {
         let budget = Budget::new(50);
-        assert!(!budget.spend(11), "ten are saved at most");
-        assert!(budget.spend(10));
-        assert!(!budget.spend(1));
+        assert!(!budget.spend(21, true), "twenty are saved at most");
+        assert!(!budget.spend(11, false), "ten are kept");
+        assert!(budget.spend(10, false) && !budget.spend(1, false));
+        assert!(budget.spend(10, true) && !budget.spend(1, true));
         budget.earn();
-        assert!(!budget.spend(1), "half of one");
+        assert!(!budget.spend(1, true), "half of one");
         budget.earn();
-        assert!(budget.spend(1) && !budget.spend(1));
+        assert!(!budget.spend(1, false), "the reserve is filled first");
+        assert!(budget.spend(1, true) && !budget.spend(1, true));
     }
 
     proptest! {
         #[test]
-        fn the_share_is_kept(percent in 1_u64..100, steps in prop::collection::vec((any::<bool>(), 1_usize..4), 0..2000)) {
+        fn the_share_is_kept(percent in 1_u64..100, steps in prop::collection::vec((any::<bool>(), 1_usize..4, any::<bool>()), 0..2000)) {
             let budget = Budget::new(percent);
             let (mut earned, mut spent) = (0, 0);
-            for (earns, requests) in steps {
+            for (earns, requests, in_need) in steps {
                 if earns {
                     budget.earn();
                     earned += 1;
-                } else if budget.spend(requests) {
+                } else if budget.spend(requests, in_need) {
                     spent += requests as u64;
                 }
                 prop_assert!(spent * PRICE <= earned * percent + SAVED_MAX * PRICE);

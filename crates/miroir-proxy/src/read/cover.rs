@@ -152,7 +152,7 @@ impl Scope {
                     match result {
                         Ok(answer) => answers.push((piece, answer)),
                         Err(Fault::Refused(error)) => {
-                            return Err(error.about(&self.route));
+                            return Err(error.about([self.route.as_ref()]));
                         }
                         Err(Fault::Failed(why)) => {
                             let again = attempt.replace(piece, why)?;

@@ -57,7 +57,7 @@ impl Reads {
         query: &Uri,
         caller: &Caller,
     ) -> Result<String, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
         let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
@@ -93,7 +93,7 @@ impl Reads {
         query: &DocumentsQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        let mut begun = self.begin_partial(uid)?;
+        let mut begun = self.begin_partial(uid, caller).await?;
         refuse_foreign(query.filter.as_ref())?;
         let key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
         begun.scope.is_of(key, query.offset > 0);

@@ -19,7 +19,7 @@ impl Reads {
         search: &FacetSearch,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        let mut begun = self.begin_partial(uid)?;
+        let mut begun = self.begin_partial(uid, caller).await?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let query = search.body(None)?.to_string();
         let key = choice::key(&[uid.as_bytes(), query.as_bytes()]);

@@ -97,7 +97,7 @@ impl Reads {
         query: &FieldsQuery,
         caller: &Caller,
     ) -> Result<Value, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let key = choice::key(&[uid.as_bytes(), b"fields"]);
         begun.scope.is_of(key, false);
         let path = format!("/indexes/{}/fields", begun.scope.route.name);

@@ -24,6 +24,9 @@ use super::fault::Fault;
 /// How long to wait before a failed node is asked once more because there is no other copy.
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
+/// A node that takes so many times as long as usual may have stopped altogether.
+const VERY_LATE: u32 = 4;
+
 /// What came of a piece: an answer for each part of it.
 pub(super) type Asked<T> = Vec<(Piece, Result<T, Fault>)>;
 
@@ -55,15 +58,12 @@ impl Hedging {
     }
 
     /// Whether so many requests can be sent, which they are counted as then.
-    fn may_send(&self, requests: usize) -> bool {
-        if requests == 0 {
-            return false;
-        }
-        let allowed = self.budget.spend(requests);
+    fn may_send(&self, requests: usize, very_late: bool) -> bool {
+        let allowed = self.budget.spend(requests, very_late);
         if allowed {
             let requests = u64::try_from(requests).unwrap_or(u64::MAX);
             self.sent.fetch_add(requests, Ordering::Relaxed);
-        } else {
+        } else if very_late {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         allowed
@@ -86,14 +86,18 @@ where
     hedging.budget.earn();
     let begun = Instant::now();
     let mut first = pin!(ask(piece.clone()));
-    let Some(late) = late(&copies, &piece, begun) else {
-        return vec![(piece, first.await)];
-    };
-    if let Ok(result) = tokio::time::timeout_at(late, &mut first).await {
-        return vec![(piece, result)];
+    let mut others = Vec::new();
+    for (late, very) in late(&copies, &piece, begun) {
+        if let Ok(result) = tokio::time::timeout_at(late, &mut first).await {
+            return vec![(piece, result)];
+        }
+        others = copies.instead_of(&piece);
+        if !others.is_empty() && hedging.may_send(others.len(), very) {
+            break;
+        }
+        others.clear();
     }
-    let others = copies.instead_of(&piece);
-    if !hedging.may_send(others.len()) {
+    if others.is_empty() {
         return vec![(piece, first.await)];
     }
     let others = others.into_iter().map(async |other| {
@@ -126,14 +130,18 @@ where
     answers.into_iter().map(answered).collect()
 }
 
-/// When the piece's node has taken longer than usual. `None` when nobody else is to be asked then: a later page stays
+/// When the piece's node is late, and when it is very late. Never, where nobody else is to be asked: a later page stays
 /// with the copies of the first one, and a node that was seldom asked has nothing usual.
-fn late(copies: &Copies<'_>, piece: &Piece, begun: Instant) -> Option<Instant> {
+fn late(copies: &Copies<'_>, piece: &Piece, begun: Instant) -> Vec<(Instant, bool)> {
     let hedging = &copies.scope.hedging;
     if copies.scope.continues || piece.again || hedging.budget.is_off() {
-        return None;
+        return Vec::new();
     }
-    let usual = copies.upstream.usual(piece.node)?;
-    let late = begun + usual.max(hedging.least);
-    (late < piece.deadline).then_some(late)
+    let Some(usual) = copies.upstream.usual(piece.node) else {
+        return Vec::new();
+    };
+    let late = usual.max(hedging.least);
+    let times = [(begun + late, false), (begun + late * VERY_LATE, true)];
+    let in_time = |(late, _): &(Instant, bool)| *late < piece.deadline;
+    times.into_iter().filter(in_time).collect()
 }

@@ -21,6 +21,7 @@ mod hydrate;
 mod multi;
 mod render;
 mod search;
+mod session;
 mod settings;
 mod similar;
 mod size;
@@ -53,6 +54,7 @@ use fault::Fault;
 pub use fields::FieldsQuery;
 use hedge::Hedging;
 pub use render::RenderQuery;
+pub use session::{SESSION_HEADER, Sessions, session_of};
 pub use size::SizeFormat;
 pub use stats::StatsQuery;
 use sticky::Sticky;
@@ -64,6 +66,8 @@ use versions::Versions;
 pub struct Caller {
     /// Headers of the client that mean something to a node.
     pub headers: HeaderMap,
+    /// The session whose writes the read is to show.
+    pub session: Option<HeaderValue>,
 }
 
 impl Caller {
@@ -143,6 +147,7 @@ pub struct Reads {
 struct Inner {
     control: Control,
     upstream: Arc<Upstream>,
+    sessions: Sessions,
     config: ReadsConfig,
     versions: Arc<Versions>,
     sticky: Arc<Sticky>,
@@ -166,13 +171,14 @@ struct Begun {
 impl Reads {
     /// Reads by `control`'s table.
     #[must_use]
-    pub fn new(control: Control, config: ReadsConfig) -> Self {
+    pub fn new(control: Control, sessions: Sessions, config: ReadsConfig) -> Self {
         let upstream = Arc::new(Upstream::new(config.concurrency));
         control.tell_latencies_of(Arc::clone(&upstream));
         let inner = Inner {
             versions: Versions::follow(control.clone()),
             control,
             upstream,
+            sessions,
             hedging: Arc::new(Hedging::new(config.hedge_percent, config.hedge_least)),
             config,
             sticky: Arc::default(),
@@ -211,8 +217,8 @@ impl Reads {
         })
     }
 
-    /// Begins a read of the index `uid`.
-    fn begin(&self, uid: &str) -> Result<Begun, HttpError> {
+    /// Begins a read of the index `uid`, whatever its caller wrote.
+    fn begin_now(&self, uid: &str) -> Result<Begun, HttpError> {
         let guard = self.guard()?;
         let Some(route) = guard.table.index(uid).cloned() else {
             return Err(no_such_index(uid));
@@ -227,8 +233,8 @@ impl Reads {
     }
 
     /// Begins a read of the index `uid` that a client may get a part of, if the configuration says so.
-    fn begin_partial(&self, uid: &str) -> Result<Begun, HttpError> {
-        let mut begun = self.begin(uid)?;
+    async fn begin_partial(&self, uid: &str, caller: &Caller) -> Result<Begun, HttpError> {
+        let mut begun = self.begin(uid, caller).await?;
         begun.scope.partial = self.inner.config.partial;
         Ok(begun)
     }

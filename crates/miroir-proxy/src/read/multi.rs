@@ -135,7 +135,8 @@ impl Reads {
             Some(first) => error.inside_query(*first),
             None => error.inside_unused_facets(index.as_str()),
         };
-        let mut begun = self.begin_partial(index.as_str()).map_err(place)?;
+        let begun = self.begin_partial(index.as_str(), caller).await;
+        let mut begun = begun.map_err(place)?;
         for position in positions {
             let filter = federated.filter(*position);
             refuse_foreign(filter).map_err(|error| error.inside_query(*position))?;

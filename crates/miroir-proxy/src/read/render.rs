@@ -62,13 +62,22 @@ impl RenderQuery {
     /// another one may have on nodes.
     fn for_nodes(&self, table: &RoutingTable) -> Result<Value, HttpError> {
         let mut body = self.body.clone();
-        for part in ["input", "template"] {
+        for (part, what) in [
+            ("input", "Cannot open index"),
+            (
+                "template",
+                "error while fetching template: cannot open index",
+            ),
+        ] {
             let Some(index) = body.get_mut(part).and_then(|part| part.get_mut("indexUid")) else {
                 continue;
             };
             if let Some(uid) = index.as_str() {
                 let route = table.index(uid);
-                let route = route.ok_or_else(|| HttpError::index_not_found(uid))?;
+                let route = route.ok_or_else(|| {
+                    let message = format!("{what} `{uid}`: Index `{uid}` not found.");
+                    ApiError::new(Code::IndexNotFound, message)
+                })?;
                 *index = Value::from(route.name.as_str());
             }
         }
@@ -105,22 +114,32 @@ impl Reads {
         query: &RenderQuery,
         caller: &Caller,
     ) -> Result<bytes::Bytes, HttpError> {
-        let mut begun = self.begin(uid)?;
+        let mut begun = self.begin(uid, caller).await?;
         let id = query.id.as_deref().unwrap_or_default();
         let shard = ShardId(shard_of(id, begun.scope.route.shard_count()));
         begun.scope.only = Some([shard].into());
         let key = choice::key(&[uid.as_bytes(), id.as_bytes()]);
         begun.scope.is_of(key, false);
         let body = query.for_nodes(&begun.scope.table)?;
+        let table = &begun.scope.table;
+        let routes: Vec<_> = query.indexes().filter_map(|uid| table.index(uid)).collect();
         let ask = |piece: Piece| {
-            let body = &body;
-            async move { self.post(&piece, PATH, body, caller).await }
+            let (body, routes) = (&body, &routes);
+            async move {
+                match self.post(&piece, PATH, body, caller).await {
+                    Err(Fault::Refused(error)) => {
+                        Ok(Err(error.about(routes.iter().map(|route| route.as_ref()))))
+                    }
+                    answered => answered.map(Ok),
+                }
+            }
         };
         let gathered = begun.scope.gather(self.upstream(), ask).await?;
         let answer = gathered.answers.into_iter().next();
-        answer
-            .map(|(_, body)| body)
-            .ok_or_else(|| HttpError::index_not_found(uid))
+        answer.map_or_else(
+            || Err(HttpError::index_not_found(uid)),
+            |(_, answer)| answer,
+        )
     }
 
     async fn render_anywhere(

@@ -37,7 +37,7 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        let mut begun = self.begin_partial(uid)?;
+        let mut begun = self.begin_partial(uid, caller).await?;
         refuse_foreign(query.filter())?;
         let keys = Keys::from([(String::new(), keys_of(&begun))]);
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);

@@ -15,8 +15,8 @@ impl Reads {
     ///
     /// # Errors
     /// `index_not_found`; `unavailable_shards`.
-    pub async fn settings(&self, uid: &str) -> Result<Value, HttpError> {
-        let (settings, desired) = self.ask_settings(uid, "").await?;
+    pub async fn settings(&self, uid: &str, caller: &Caller) -> Result<Value, HttpError> {
+        let (settings, desired) = self.ask_settings(uid, "", caller).await?;
         let feature = self.guard()?.table.registry.feature(FOREIGN_KEYS);
         let settings = from_node(&settings, &desired);
         Ok(with_foreign_keys(settings, &desired, feature))
@@ -26,12 +26,18 @@ impl Reads {
     ///
     /// # Errors
     /// `index_not_found`; `unavailable_shards`.
-    pub async fn setting(&self, uid: &str, setting: &SubSetting) -> Result<Value, HttpError> {
+    pub async fn setting(
+        &self,
+        uid: &str,
+        setting: &SubSetting,
+        caller: &Caller,
+    ) -> Result<Value, HttpError> {
         if setting.name == FOREIGN_KEYS {
-            return Ok(foreign_keys(&self.begin(uid)?.scope.route.settings));
+            let begun = self.begin(uid, caller).await?;
+            return Ok(foreign_keys(&begun.scope.route.settings));
         }
         if FIELDS.contains(&setting.name) {
-            let mut settings = self.settings(uid).await?;
+            let mut settings = self.settings(uid, caller).await?;
             return Ok(settings
                 .get_mut(setting.name)
                 .map(Value::take)
@@ -39,22 +45,26 @@ impl Reads {
         }
         // What is not offered has its default, which the object of all settings does not show.
         let (value, _) = self
-            .ask_settings(uid, &format!("/{}", setting.path))
+            .ask_settings(uid, &format!("/{}", setting.path), caller)
             .await?;
         Ok(value)
     }
 
     /// What a node answers to the settings route, or to one `below` it, and the index's desired settings.
-    async fn ask_settings(&self, uid: &str, below: &str) -> Result<(Value, Value), HttpError> {
-        let caller = Caller::nobody();
-        let mut begun = self.begin(uid)?;
+    async fn ask_settings(
+        &self,
+        uid: &str,
+        below: &str,
+        caller: &Caller,
+    ) -> Result<(Value, Value), HttpError> {
+        let mut begun = self.begin(uid, caller).await?;
         // Any node in sync knows them; one shard stands for one.
         begun.scope.only = Some([ShardId(0)].into());
         let key = choice::key(&[uid.as_bytes(), b"settings"]);
         begun.scope.is_of(key, false);
         let path = format!("/indexes/{}/settings{below}", begun.scope.route.name);
         let ask = |piece: Piece| {
-            let (path, caller) = (&path, &caller);
+            let path = &path;
             async move { self.get(&piece, path, caller).await }
         };
         let gathered = begun.scope.gather(self.upstream(), ask).await?;

@@ -37,7 +37,7 @@ impl Reads {
             self.require_visible(uid, &query, rule).await?;
         }
         let query = &query;
-        let mut begun = self.begin_partial(uid)?;
+        let mut begun = self.begin_partial(uid, caller).await?;
         let settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let mut own = query.own_body();
         if let Value::Object(members) = &mut own {

@@ -153,14 +153,23 @@ impl Reads {
     ///
     /// # Errors
     /// `index_not_found`; `unavailable_shards`.
-    pub async fn index_stats(&self, uid: &str, query: StatsQuery) -> Result<Value, HttpError> {
-        let sums = self.index_sums(uid, query.internal_sizes).await?;
+    pub async fn index_stats(
+        &self,
+        uid: &str,
+        query: StatsQuery,
+        caller: &Caller,
+    ) -> Result<Value, HttpError> {
+        let sums = self.index_sums(uid, query.internal_sizes, caller).await?;
         Ok(sums.view(query.format))
     }
 
-    async fn index_sums(&self, uid: &str, internal_sizes: bool) -> Result<IndexSums, HttpError> {
-        let caller = Caller::nobody();
-        let mut begun = self.begin(uid)?;
+    async fn index_sums(
+        &self,
+        uid: &str,
+        internal_sizes: bool,
+        caller: &Caller,
+    ) -> Result<IndexSums, HttpError> {
+        let mut begun = self.begin(uid, caller).await?;
         let key = choice::key(&[uid.as_bytes(), b"stats"]);
         begun.scope.is_of(key, false);
         let parameters = match internal_sizes {
@@ -171,7 +180,7 @@ impl Reads {
         let statistics = format!("/indexes/{name}/stats{parameters}");
         let documents = format!("/indexes/{name}/documents/fetch");
         let ask = |piece: Piece| {
-            let (statistics, documents, caller) = (&statistics, &documents, &caller);
+            let (statistics, documents) = (&statistics, &documents);
             async move {
                 let nothing = Window {
                     offset: 0,
@@ -247,6 +256,7 @@ impl Reads {
     pub async fn stats(
         &self,
         query: StatsQuery,
+        caller: &Caller,
         shows: impl Fn(&str) -> bool,
     ) -> Result<Value, HttpError> {
         let guard = self.guard()?;
@@ -267,7 +277,7 @@ impl Reads {
         let uids = guard.table.indexes.keys().filter(|uid| shows(uid.as_str()));
         let uids: Vec<IndexUid> = uids.cloned().collect();
         let asked = uids.into_iter().map(|uid| async move {
-            let stats = self.index_stats(uid.as_str(), query).await;
+            let stats = self.index_stats(uid.as_str(), query, caller).await;
             (uid, stats)
         });
         let mut asked = stream::iter(asked).buffered(INDEXES_AT_ONCE);

@@ -115,7 +115,7 @@ pub(super) mod tests {
             moving: None,
         };
         let json = serde_json::json!({
-            "uid": "x", "incarnation": 1, "primary_key": null, "writer": 1, "settings_version": 1,
+            "uid": "x", "name": "x", "incarnation": 1, "primary_key": null, "writer": 1, "settings_version": 1,
             "settings": {}, "node_settings": {}, "leftovers": [], "shards": [],
             "created_at_ms": 0, "updated_at_ms": 0,
         });

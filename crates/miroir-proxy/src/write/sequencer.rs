@@ -199,11 +199,12 @@ impl Sequencer {
             return false;
         };
         self.provision(&route);
-        let min_in_sync = guard.table.min_in_sync;
-        let quiet = || self.ops.values().all(|op| !op.is_sent());
-        let ready = self
-            .queue
-            .take(|shard| plan::is_open(&route, shard, min_in_sync), quiet);
+        let table = Arc::clone(&guard.table);
+        // While a dump of the whole cluster is cut nothing goes, deletions of the index included.
+        let free = !table.writes_held;
+        let quiet = || free && self.ops.values().all(|op| !op.is_sent());
+        let open = |shard| free && plan::is_open(&route, shard, table.min_in_sync);
+        let ready = self.queue.take(open, quiet);
         let guard = Arc::new(guard);
         for one in ready {
             self.send(one, &route, &guard);
@@ -402,6 +403,7 @@ impl Sequencer {
             _ if control.lease_left().is_zero() => {
                 "no coordinator leads, or none can be reached".to_owned()
             }
+            _ if table.writes_held => "a dump of the cluster is being taken".to_owned(),
             Some(route) => {
                 let closed = |shard: ShardId| !plan::is_open(&route, shard, table.min_in_sync);
                 let of_work = |shard: ShardId| match work.scope() {

@@ -14,6 +14,7 @@ mod partial;
 mod pins;
 mod read_routes;
 mod search;
+mod sessions;
 mod statistics;
 mod support;
 mod unseen;

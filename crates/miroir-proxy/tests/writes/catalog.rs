@@ -1,6 +1,8 @@
 //! The scripted coordinator's catalog: requests become commands to the real cluster state.
 
-use miroir_core::cluster::{AppliedSettings, Command, IndexSwap, NewIndex, Outcome, Task};
+use miroir_core::cluster::{
+    AppliedSettings, Command, IndexRename, IndexSwap, NewIndex, Outcome, Task,
+};
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_proto::v1;
 use miroir_proto::v1::catalog_server::Catalog;
@@ -185,6 +187,20 @@ impl Catalog for Service {
         task_reply(self.inner.command(&request.request_id, &command)?)
     }
 
+    async fn rename_index(
+        &self,
+        request: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        let request = request.into_inner();
+        let uid = |uid: &str| IndexUid::parse(uid).map_err(|e| Status::internal(e.to_string()));
+        let command = Command::RenameIndex(IndexRename {
+            uid: uid(&request.uid)?,
+            to: uid(&request.to)?,
+            primary_key: request.primary_key,
+        });
+        task_reply(self.inner.command(&request.request_id, &command)?)
+    }
+
     async fn register_writes(
         &self,
         request: Request<v1::RegisterWritesRequest>,
@@ -274,8 +290,19 @@ impl Catalog for Service {
         Ok(Response::new(v1::CheckKeyReply {}))
     }
 
+    async fn pending_tasks(
+        &self,
+        _: Request<v1::PendingTasksRequest>,
+    ) -> Result<Response<v1::PendingTasksReply>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
     async fn get_task(&self, _: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
         Err(Status::unimplemented("not used"))
+    }
+
+    async fn get_dump(&self, _: Request<v1::GetDumpRequest>) -> Result<Response<v1::Dump>, Status> {
+        Err(Status::not_found("no such dump"))
     }
 
     async fn list_tasks(

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::some_text;
 use crate::connect::{Answer, Survey};
 use crate::output::View;
-use crate::table;
+use crate::{format, table};
 
 /// Whether the cluster works. The counts are those of the coordinator that answered.
 #[derive(Debug, Serialize)]
@@ -30,7 +30,20 @@ pub struct Status {
     migrations_unfinished: Option<u32>,
     operations_unfinished: Option<u32>,
     tasks_unfinished: Option<u32>,
+    /// Only the leader compares settings.
+    settings_drift: Vec<SettingsDrift>,
     endpoints: Vec<EndpointStatus>,
+}
+
+/// Settings of a node that are not the desired ones.
+#[derive(Debug, Serialize)]
+pub struct SettingsDrift {
+    index: String,
+    node: u64,
+    settings: Vec<String>,
+    since_ms: u64,
+    /// How often they were sent again.
+    repairs: u32,
 }
 
 /// What one endpoint says of itself.
@@ -74,6 +87,7 @@ impl Status {
             migrations_unfinished: count(|reply| reply.migrations_unfinished),
             operations_unfinished: count(|reply| reply.operations_unfinished),
             tasks_unfinished: count(|reply| reply.tasks_unfinished),
+            settings_drift: reply.map(drift).unwrap_or_default(),
             endpoints: endpoints(survey),
         }
     }
@@ -89,6 +103,17 @@ impl Status {
     pub fn has_leader(&self) -> bool {
         self.leader.is_some()
     }
+}
+
+fn drift(reply: &v1::StatusReply) -> Vec<SettingsDrift> {
+    let view = |one: &v1::SettingsDrift| SettingsDrift {
+        index: one.index.clone(),
+        node: one.node,
+        settings: one.settings.clone(),
+        since_ms: one.since_ms,
+        repairs: one.repairs,
+    };
+    reply.settings_drift.iter().map(view).collect()
 }
 
 fn endpoints(survey: &Survey) -> Vec<EndpointStatus> {
@@ -191,7 +216,27 @@ impl View for Status {
             rows.collect(),
             "",
         );
-        format!("{pairs}\n\n{endpoints}")
+        if self.settings_drift.is_empty() {
+            return format!("{pairs}\n\n{endpoints}");
+        }
+        let rows = self.settings_drift.iter().map(|drift| {
+            vec![
+                drift.index.clone(),
+                drift.node.to_string(),
+                drift.settings.join(", "),
+                format::time(drift.since_ms),
+                drift.repairs.to_string(),
+            ]
+        });
+        let columns = [
+            "INDEX",
+            "NODE",
+            "SETTINGS THAT DIFFER",
+            "SINCE",
+            "SENT AGAIN",
+        ];
+        let drift = table::list(&columns, rows.collect(), "");
+        format!("{pairs}\n\n{drift}\n\n{endpoints}")
     }
 }
 

@@ -1,6 +1,7 @@
 //! The real program against scripted coordinators.
 
 mod changes;
+mod dumps;
 mod operations;
 mod reads;
 mod support;

@@ -46,6 +46,8 @@ pub struct Script {
     pub watches: VecDeque<Vec<Result<v1::ListMigrationsReply, Status>>>,
     /// What `VerifyIndex` sends.
     pub verdicts: Vec<v1::ShardVerdict>,
+    /// What each `GetDump` answers, in order; the last one stays.
+    pub dumps: VecDeque<v1::Dump>,
     /// The token to insist on.
     pub token: Option<String>,
     /// Every request, by the name of its call.
@@ -413,6 +415,23 @@ impl Admin for Service {
             script.watch_requests.push(*request.get_ref());
             tokio_stream::iter(script.watches.pop_front().unwrap_or_default())
         })
+    }
+
+    async fn create_dump(
+        &self,
+        request: Request<v1::CreateDumpRequest>,
+    ) -> Result<Response<v1::CreateDumpReply>, Status> {
+        self.answer(&request, "create_dump", |_| v1::CreateDumpReply { task: 7 })
+    }
+
+    async fn get_dump(
+        &self,
+        request: Request<v1::GetDumpRequest>,
+    ) -> Result<Response<v1::Dump>, Status> {
+        self.answer(&request, "get_dump", |script| next(&mut script.dumps))?
+            .into_inner()
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found("Task `7` not found."))
     }
 
     async fn step_down(

@@ -42,7 +42,30 @@ pub(super) fn unfinished(state: &ClusterState) -> Vec<Work> {
     work
 }
 
+/// The node tasks that a task is made of, and whether every node that has to have one has.
+#[must_use]
+pub fn parts_of(state: &ClusterState, task: &Task) -> (Vec<(NodeId, u32)>, bool) {
+    let (parts, complete) = parts(state, task);
+    let parts = parts.into_iter().map(|part| (part.node, part.node_task));
+    (parts.collect(), complete)
+}
+
 fn of(state: &ClusterState, task: &Task) -> Work {
+    let (parts, complete) = parts(state, task);
+    let index = task.index.as_ref().and_then(|uid| state.index_called(uid));
+    let in_use = match index {
+        Some(index) => users(index),
+        None => parts.iter().map(|part| part.node).collect(),
+    };
+    Work {
+        task: task.clone(),
+        parts,
+        complete,
+        in_use,
+    }
+}
+
+fn parts(state: &ClusterState, task: &Task) -> (Vec<Part>, bool) {
     let index = task.index.as_ref().and_then(|uid| state.index_called(uid));
     let own = task.parts.iter();
     let mut parts: Vec<Part> = own
@@ -76,16 +99,7 @@ fn of(state: &ClusterState, task: &Task) -> Work {
         // Ended by the command that ends the last task that it waits for, and by who gives nodes the rules.
         (TaskKind::TaskDeletion | TaskKind::DsrUpdate | TaskKind::DsrClear, _) => false,
     };
-    let in_use = match index {
-        Some(index) => users(index),
-        None => parts.iter().map(|part| part.node).collect(),
-    };
-    Work {
-        task: task.clone(),
-        parts,
-        complete,
-        in_use,
-    }
+    (parts, complete)
 }
 
 /// Nodes with a copy that takes writes.

@@ -9,7 +9,8 @@ use miroir_core::routing::RoutingTable;
 use miroir_proto::v1;
 use tokio::time::Instant;
 
-use crate::actor::Context;
+use crate::actor::settings::Drift;
+use crate::actor::{Context, SettingsBoard};
 use crate::nodes::{NodeHealth, Reachability};
 use crate::raft::{Leadership, MemberStatus, Role};
 
@@ -54,7 +55,20 @@ pub fn status(ctx: &Context) -> v1::StatusReply {
         tasks_unfinished: count(state.tasks.unfinished().count()),
         has_quorum: leader.is_some(),
         leader_api_url: leader.map_or_else(String::new, |leader| leader.api_url.clone()),
+        settings_drift: drift(&ctx.settings),
     })
+}
+
+fn drift(board: &SettingsBoard) -> Vec<v1::SettingsDrift> {
+    let drifts = board.all().into_iter();
+    let view = |((index, node), drift): ((IndexUid, NodeId), Drift)| v1::SettingsDrift {
+        index: index.to_string(),
+        node: node.0,
+        settings: drift.settings.iter().map(ToString::to_string).collect(),
+        since_ms: drift.since_ms,
+        repairs: drift.repairs,
+    };
+    drifts.map(view).collect()
 }
 
 /// Every node, with what the leader last saw of it.

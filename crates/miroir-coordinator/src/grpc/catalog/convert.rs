@@ -1,8 +1,8 @@
 //! Requests to commands.
 
 use miroir_core::cluster::{
-    AppliedSettings, Command, Idempotency, IndexSwap, NewIndex, NewTask, Rejection, TaskKind,
-    TaskQuery, Write,
+    AppliedSettings, Command, Idempotency, IndexRename, IndexSwap, NewIndex, NewTask, Rejection,
+    TaskKind, TaskQuery, Write,
 };
 use miroir_core::id::{Incarnation, IndexUid, NodeId, ProxyId, TaskUid};
 use miroir_core::registry::RulesChange;
@@ -18,7 +18,7 @@ fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("the request has no valid `{field}`"))
 }
 
-fn uid(text: &str) -> Result<IndexUid, Status> {
+pub(super) fn uid(text: &str) -> Result<IndexUid, Status> {
     IndexUid::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
@@ -133,6 +133,14 @@ pub(super) fn swap_indexes(request: v1::SwapIndexesRequest) -> Converted {
     Ok(Command::SwapIndexes {
         swaps: swaps.collect::<Result<_, Status>>()?,
     })
+}
+
+pub(super) fn rename_index(request: v1::RenameIndexRequest) -> Converted {
+    Ok(Command::RenameIndex(IndexRename {
+        uid: uid(&request.uid)?,
+        to: uid(&request.to)?,
+        primary_key: request.primary_key,
+    }))
 }
 
 pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {

@@ -15,7 +15,7 @@ use crate::placement::{self, Candidate, Scope};
 
 impl ClusterState {
     pub(super) fn create_index(&mut self, at: At, new: &NewIndex) -> Applied {
-        if self.index_called(&new.uid).is_some() {
+        if self.is_taken(&new.uid) {
             return Err(Rejection::IndexExists(new.uid.clone()));
         }
         let name = self.free_name(at, &new.uid);

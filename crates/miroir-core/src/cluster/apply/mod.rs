@@ -1,5 +1,6 @@
 //! `apply`: one command, at one place of the log, to one state.
 
+mod dump;
 mod group;
 mod guard;
 mod index;
@@ -127,6 +128,11 @@ impl ClusterState {
                 version,
                 error,
             } => self.refuse_settings(at, (uid, *incarnation, *proxy), *version, error),
+            Command::RestateSettings {
+                uid,
+                incarnation,
+                version,
+            } => self.restate_settings(at, (uid, *incarnation), *version),
             Command::DeleteIndex {
                 uid,
                 incarnation,
@@ -135,6 +141,7 @@ impl ClusterState {
                 task,
             } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
             Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
+            Command::RenameIndex(rename) => Ok(self.rename_index(at, rename)),
             Command::IndexPurged {
                 uid,
                 incarnation,
@@ -165,6 +172,11 @@ impl ClusterState {
             Command::BroadcastSent { task, node, answer } => {
                 Ok(self.broadcast_sent(at, *task, *node, answer))
             }
+            Command::Cut {
+                task,
+                attempt,
+                step,
+            } => self.cut(at, (*task, *attempt), step),
             Command::UpdateTasks { updates } => Ok(self.update_tasks(at, updates)),
             Command::EjectReplica {
                 uid,

@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Applied, At};
 use crate::cluster::{ClusterState, NewTask, Outcome, TaskKind};
-use crate::registry::{ApiKey, Change, Collection, Expected, RulesChange};
+use crate::id::IndexUid;
+use crate::registry::{
+    Alias, ApiKey, Change, Collection, Expected, OBJECT_BYTES_MAX, RegistryError, RulesChange,
+};
 
 impl ClusterState {
     pub(super) fn change_registry(&mut self, at: At, change: &Change) -> Applied {
         self.registry.check(change)?;
+        if change.collection == Collection::Aliases {
+            self.check_alias(change)?;
+        }
         Arc::make_mut(&mut self.registry).make(change, at.index, at.ms);
         self.touch(at);
         Ok(Outcome::Done)
@@ -27,6 +34,37 @@ impl ClusterState {
         }
         let uid = self.new_task(at, None, &task, Vec::new());
         Ok(Outcome::TaskRegistered(uid))
+    }
+
+    /// Aliases and indexes share one space of names, in which every name means one thing. An alias whose index is
+    /// deleted stays: it can be pointed elsewhere, and until then there is no such index.
+    fn check_alias(&self, change: &Change) -> Result<(), RegistryError> {
+        let Some(value) = &change.value else {
+            return Ok(());
+        };
+        let unfit = RegistryError::Unfit {
+            max: OBJECT_BYTES_MAX,
+        };
+        let (Ok(name), Ok(alias)) = (IndexUid::parse(&change.name), Alias::deserialize(value))
+        else {
+            return Err(unfit);
+        };
+        if self.index_called(&name).is_some() {
+            return Err(RegistryError::IsIndex {
+                name: change.name.clone(),
+            });
+        }
+        if self.index_called(&alias.target).is_none() {
+            return Err(RegistryError::NoIndex {
+                uid: alias.target.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a name is taken, by an index or an alias.
+    pub(super) fn is_taken(&self, uid: &IndexUid) -> bool {
+        self.index_called(uid).is_some() || self.registry.alias(uid.as_str()).is_some()
     }
 
     /// Makes the default keys. A second time changes nothing: a default key that was deleted stays deleted.
@@ -59,7 +97,7 @@ mod tests {
     use super::*;
     use crate::cluster::{Command, Policy, Rejection};
     use crate::id::Epoch;
-    use crate::registry::{DefaultKey, RegistryError};
+    use crate::registry::DefaultKey;
     use serde_json::json;
 
     fn initialised() -> ClusterState {

@@ -84,6 +84,21 @@ impl ClusterState {
         Ok(Outcome::Done)
     }
 
+    /// Has the same settings sent to every node once more.
+    pub(super) fn restate_settings(
+        &mut self,
+        at: At,
+        (uid, incarnation): (&IndexUid, Incarnation),
+        version: u64,
+    ) -> Applied {
+        let settings = &mut self.index_of(uid, incarnation)?.settings;
+        if settings.version == version {
+            settings.version += 1;
+            self.touch(at);
+        }
+        Ok(Outcome::Done)
+    }
+
     /// Takes note of the end of a task, if it changed settings.
     pub(super) fn settle_settings_task(&mut self, at: At, uid: TaskUid) {
         let Some(task) = self.tasks.get(uid) else {

@@ -8,7 +8,7 @@ use super::task::plain;
 use super::{Applied, At};
 use crate::api_error::{ApiError, Code};
 use crate::cluster::{
-    ClusterState, IndexSwap, NewTask, Outcome, Rejection, Task, TaskKind, named_twice,
+    ClusterState, IndexRename, IndexSwap, NewTask, Outcome, Rejection, Task, TaskKind, named_twice,
 };
 use crate::id::IndexUid;
 
@@ -34,6 +34,52 @@ impl ClusterState {
         Ok(Outcome::TaskRegistered(uid))
     }
 
+    /// As in Meilisearch, a primary key that cannot be makes the task fail and does not take the new uid back; and the
+    /// task itself stays with the old uid.
+    pub(super) fn rename_index(&mut self, at: At, rename: &IndexRename) -> Outcome {
+        let details = json!({
+            "primaryKey": rename.primary_key, "oldIndexUid": rename.uid, "newIndexUid": rename.to,
+        });
+        let task = NewTask {
+            failure: self.rename(at, rename).err().map(|error| json!(error)),
+            ..plain(TaskKind::IndexUpdate, details)
+        };
+        let uid = self.new_task(at, Some(rename.uid.clone()), &task, Vec::new());
+        self.end_well(at, uid);
+        Outcome::TaskRegistered(uid)
+    }
+
+    fn rename(&mut self, at: At, rename: &IndexRename) -> Result<(), ApiError> {
+        let (uid, to) = (&rename.uid, &rename.to);
+        let found = self.index_called(uid).map(|index| index.name().clone());
+        let name = found.ok_or_else(|| {
+            ApiError::new(Code::IndexNotFound, format!("Index `{uid}` not found."))
+        })?;
+        if uid != to {
+            if self.is_taken(to) {
+                let message = format!("Index `{to}` already exists.");
+                return Err(ApiError::new(Code::IndexAlreadyExists, message));
+            }
+            self.exchange((uid, to));
+        }
+        self.touch(at);
+        let Some(index) = self.indexes.get_mut(&name) else {
+            return Ok(());
+        };
+        index.updated_at_ms = at.ms;
+        match (&index.primary_key, &rename.primary_key) {
+            (Some(known), Some(wanted)) if known != wanted => Err(ApiError::new(
+                Code::IndexPrimaryKeyAlreadyExists,
+                format!("Index `{to}`: Index already has a primary key: `{known}`."),
+            )),
+            (None, Some(wanted)) => {
+                index.primary_key = Some(wanted.clone());
+                Ok(())
+            }
+            (Some(_), Some(_)) | (_, None) => Ok(()),
+        }
+    }
+
     /// What Meilisearch says to swaps of indexes that are not there, or of new names that are taken.
     fn check_swaps(&self, swaps: &[IndexSwap]) -> Result<(), ApiError> {
         let exists = |uid: &IndexUid| self.index_called(uid).is_some();
@@ -44,7 +90,8 @@ impl ClusterState {
             if !exists(first) {
                 unknown.insert(first);
             }
-            match (exists(second), swap.rename) {
+            let is_alias = self.registry.alias(second.as_str()).is_some();
+            match (exists(second) || swap.rename && is_alias, swap.rename) {
                 (true, true) => {
                     taken.insert((first, second));
                 }

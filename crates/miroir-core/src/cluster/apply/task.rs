@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::At;
 use crate::api_error::{ApiError, Code};
 use crate::cluster::{
-    Broadcast, ClusterState, NewTask, Outcome, TaskDeletion, TaskKind, TaskPart, TaskQuery,
+    Broadcast, ClusterState, Cut, NewTask, Outcome, TaskDeletion, TaskKind, TaskPart, TaskQuery,
     TaskStatus,
 };
 use crate::id::{IndexUid, NodeId, TaskUid};
@@ -109,6 +109,7 @@ impl ClusterState {
                 kind: task.kind,
                 index: name,
                 waiting: nodes,
+                cut: (task.kind == TaskKind::DumpCreation).then(Cut::default),
             });
         }
         Outcome::TaskRegistered(registered)
@@ -124,7 +125,7 @@ impl ClusterState {
         let Some(broadcast) = self.broadcasts.iter_mut().find(|one| one.task == uid) else {
             return Outcome::Done;
         };
-        if !broadcast.waiting.remove(&node) {
+        if broadcast.cut.is_some() || !broadcast.waiting.remove(&node) {
             return Outcome::Done;
         }
         match answer {
@@ -160,7 +161,8 @@ impl ClusterState {
     }
 
     fn forget_sent_broadcasts(&mut self) {
-        self.broadcasts.retain(|one| !one.waiting.is_empty());
+        self.broadcasts
+            .retain(|one| one.cut.is_some() || !one.waiting.is_empty());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Random commands that mean something in the state they meet.
 
 use miroir_core::cluster::{
-    AppliedSettings, ClusterState, Command, Control, Index, IndexSwap, NewIndex, NewTask, TaskKind,
-    Write,
+    AppliedSettings, ClusterState, Command, Control, CutStep, Index, IndexSwap, NewIndex, NewTask,
+    TaskKind, Write,
 };
 use miroir_core::id::{GroupId, IndexUid, MigrationId, NodeId, OperationId, ProxyId, ShardId};
 use miroir_core::migration::{Event, Phase, Record};
@@ -38,6 +38,7 @@ enum What {
     Indexes,
     Swaps,
     Losses,
+    Dumps,
 }
 
 pub fn act() -> impl Strategy<Value = Act> {
@@ -57,6 +58,7 @@ pub fn act() -> impl Strategy<Value = Act> {
         1 => Just(What::Indexes),
         1 => Just(What::Swaps),
         2 => Just(What::Losses),
+        3 => Just(What::Dumps),
     ];
     let number = || any::<u16>();
     (what, number(), number(), number()).prop_map(|(what, a, b, c)| Act { what, a, b, c })
@@ -108,6 +110,7 @@ impl Act {
             What::Indexes => self.indexes(state),
             What::Swaps => Some(self.swaps()),
             What::Losses => return self.losses(state),
+            What::Dumps => self.dumps(state),
         };
         one.into_iter().collect()
     }
@@ -332,6 +335,44 @@ impl Act {
             proxy: index.writer?,
             called: None,
             task: task(TaskKind::IndexDeletion),
+        })
+    }
+
+    /// A dump of the whole cluster, or what takes one on; now and then by one who saw an earlier attempt.
+    fn dumps(self, state: &ClusterState) -> Option<Command> {
+        let oldest = state.broadcasts.iter().find(|one| one.cut.is_some());
+        let Some((cut, task)) = oldest.and_then(|one| Some((one.cut.as_ref()?, one.task))) else {
+            return Some(Command::Broadcast {
+                uid: None,
+                task: task(TaskKind::DumpCreation),
+            });
+        };
+        let attempt = cut
+            .attempts
+            .saturating_sub(u32::from(self.a.is_multiple_of(8)));
+        let some = || {
+            let all = state.nodes.keys().copied();
+            all.filter(|node| node.0 % 7 != u64::from(self.c % 7))
+        };
+        let step = match self.b % 8 {
+            0 => CutStep::Release {
+                failure: self
+                    .c
+                    .is_multiple_of(4)
+                    .then(|| json!({"message": "too busy"})),
+            },
+            1 | 2 => CutStep::Hold,
+            3..=5 => CutStep::Reached {
+                drained: some().collect(),
+            },
+            _ => CutStep::Sent {
+                asked: some().map(|node| (node, 1)).collect(),
+            },
+        };
+        Some(Command::Cut {
+            task,
+            attempt,
+            step,
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use miroir_core::cluster::{
-    ClusterState, Command, GroupState, Index, Outcome, ReplicaState, ShardPlacement,
+    ClusterState, Command, CutStage, GroupState, Index, Outcome, ReplicaState, ShardPlacement,
 };
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::migration::{Kind, Phase, Record};
@@ -37,6 +37,8 @@ impl Change<'_> {
                     .find_map(|i| odd_index(self.after, i))
             })
             .or_else(|| orphan(self.after))
+            .or_else(|| held_for_nothing(self.after))
+            .or_else(|| self.untrue_dump())
             .or_else(|| shared_uid(self.after))
             .or_else(|| self.swapped_more())
     }
@@ -75,6 +77,41 @@ impl Change<'_> {
         }
         let changed = routes(self.before) != routes(self.after);
         (changed && self.after.epoch.0 != self.at).then(|| "routes changed, not the epoch".into())
+    }
+
+    /// What a dump says is in sync was so before nodes were asked, and is so now.
+    fn untrue_dump(&self) -> Option<String> {
+        let Command::Cut { task, .. } = self.command else {
+            return None;
+        };
+        let dump = self.after.dumps.iter().find(|dump| dump.task == *task)?;
+        if self.before.dumps.contains(dump) {
+            return None;
+        }
+        let cuts = self.before.broadcasts.iter();
+        let reached =
+            cuts.filter(|one| one.task == *task)
+                .find_map(|one| match &one.cut.as_ref()?.stage {
+                    CutStage::Reached { indexes } => Some(indexes),
+                    CutStage::Waiting | CutStage::Holding { .. } => None,
+                });
+        let Some(reached) = reached else {
+            return Some(format!("the dump of {task} was never reached"));
+        };
+        dump.indexes.iter().find_map(|told| {
+            let was = reached.iter().find(|index| index.told.uid == told.uid)?;
+            let now = self.after.indexes.get(&told.uid)?;
+            let of_shards = told.shards.iter().zip(&was.told.shards).zip(&now.placement);
+            let mut untrue = of_shards.filter(|((told, was), now)| {
+                !told.is_subset(was)
+                    || !told
+                        .iter()
+                        .all(|node| now.readable().any(|r| r.node == *node))
+            });
+            untrue
+                .next()
+                .map(|shard| format!("the dump of {task} says {shard:?}"))
+        })
     }
 
     fn finished_again(&self) -> Option<String> {
@@ -173,6 +210,13 @@ fn routes(state: &ClusterState) -> Option<RoutingTable> {
         Arc::make_mut(index).updated_at_ms = 0;
     }
     Some(table)
+}
+
+/// Writes are held by a cut, and by nothing else.
+fn held_for_nothing(state: &ClusterState) -> Option<String> {
+    let mut cuts = state.broadcasts.iter().filter_map(|one| one.cut.as_ref());
+    let holding = cuts.any(miroir_core::cluster::Cut::holds);
+    (holding != state.writes_held).then(|| format!("writes are held: {}", state.writes_held))
 }
 
 fn unknown_node(state: &ClusterState) -> Option<String> {

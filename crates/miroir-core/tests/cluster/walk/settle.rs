@@ -1,6 +1,8 @@
 //! From wherever a walk has led: lifted pauses, actors without trouble, and everything comes to rest.
 
-use miroir_core::cluster::{ClusterState, Command, Control, GroupState, OperationState, Outcome};
+use miroir_core::cluster::{
+    ClusterState, Command, Control, CutStep, GroupState, OperationState, Outcome,
+};
 use miroir_core::migration::Phase;
 use miroir_core::planning::{Step, grantable, next_step, plan_repair};
 
@@ -40,6 +42,18 @@ fn lifted(state: &ClusterState) -> Vec<Command> {
     if state.hold.is_some() {
         commands.push(Command::SetHold { reason: None });
     }
+    // The next leader ends a hold that it finds, if only because it takes too long.
+    let cuts = state
+        .broadcasts
+        .iter()
+        .filter_map(|one| Some((one.task, one.cut.as_ref()?)));
+    commands.extend(cuts.map(|(task, cut)| Command::Cut {
+        task,
+        attempt: cut.attempts,
+        step: CutStep::Release {
+            failure: Some(serde_json::json!({"message": "too busy"})),
+        },
+    }));
     let control = Control::Resume;
     let operations = state
         .operations
@@ -131,6 +145,9 @@ fn work(state: &ClusterState, record: &miroir_core::migration::Record) -> Comman
 
 /// What is not at rest though nobody proposes anything.
 fn restless(state: &ClusterState) -> Option<String> {
+    if state.writes_held {
+        return Some("writes are held".to_owned());
+    }
     if let Some(o) = state.operations.values().find(|o| !o.state.is_final()) {
         return Some(format!(
             "operation {} ({}) is {:?}",

@@ -29,6 +29,8 @@ type Messages = BoxStream<'static, Result<v1::CoordinatorMessage, Status>>;
 pub struct Coordinator {
     pub address: SocketAddr,
     pub said_goodbye: Arc<AtomicBool>,
+    /// What is pending, and how often that was asked.
+    pub pending: Arc<Mutex<(v1::PendingTasksReply, usize)>>,
     table: watch::Sender<Arc<RoutingTable>>,
     server: JoinHandle<()>,
 }
@@ -39,6 +41,7 @@ struct Service {
     state: Arc<Mutex<ClusterState>>,
     tasks: Arc<Vec<Task>>,
     said_goodbye: Arc<AtomicBool>,
+    pending: Arc<Mutex<(v1::PendingTasksReply, usize)>>,
 }
 
 impl Coordinator {
@@ -55,7 +58,9 @@ impl Coordinator {
         state.registry = Arc::clone(&table.registry);
         let sender = watch::Sender::new(Arc::new(table));
         let said_goodbye = Arc::new(AtomicBool::new(false));
+        let pending = Arc::default();
         let service = Service {
+            pending: Arc::clone(&pending),
             table: sender.clone(),
             state: Arc::new(Mutex::new(state)),
             tasks: Arc::new(tasks),
@@ -74,6 +79,7 @@ impl Coordinator {
         Self {
             address,
             said_goodbye,
+            pending,
             table: sender,
             server,
         }
@@ -178,6 +184,12 @@ impl Catalog for Service {
     ) -> Result<Response<v1::TaskReply>, Status> {
         Err(Status::unimplemented("this coordinator commits nothing"))
     }
+    async fn rename_index(
+        &self,
+        _: Request<v1::RenameIndexRequest>,
+    ) -> Result<Response<v1::TaskReply>, Status> {
+        Err(Status::unimplemented("this coordinator commits nothing"))
+    }
     async fn settings_enqueued(
         &self,
         _: Request<v1::SettingsEnqueuedRequest>,
@@ -231,6 +243,15 @@ impl Catalog for Service {
         Ok(Response::new(v1::CheckKeyReply {}))
     }
 
+    async fn pending_tasks(
+        &self,
+        _: Request<v1::PendingTasksRequest>,
+    ) -> Result<Response<v1::PendingTasksReply>, Status> {
+        let mut pending = self.pending.lock().expect("no panic while locked");
+        pending.1 += 1;
+        Ok(Response::new(pending.0.clone()))
+    }
+
     async fn get_task(
         &self,
         request: Request<v1::GetTaskRequest>,
@@ -239,6 +260,10 @@ impl Catalog for Service {
         let task = self.tasks.iter().find(|task| task.uid.0 == uid);
         task.map(|task| Response::new(task.into()))
             .ok_or_else(|| Status::not_found("no such task"))
+    }
+
+    async fn get_dump(&self, _: Request<v1::GetDumpRequest>) -> Result<Response<v1::Dump>, Status> {
+        Err(Status::not_found("no such dump"))
     }
 
     async fn list_tasks(

@@ -130,6 +130,7 @@ impl Layout {
             groups: [group].into(),
             proxies: BTreeMap::new(),
             indexes: [(uid, Arc::new(index))].into(),
+            writes_held: false,
             registry: Arc::clone(&self.registry),
         }
     }
