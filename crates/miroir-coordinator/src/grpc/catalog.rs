@@ -73,9 +73,10 @@ impl CatalogService {
         id: &str,
         command: &Command,
     ) -> Result<Response<v1::TaskReply>, Status> {
-        let reply = self.commit_task(id, command).await?;
-        self.until_tables_have(reply.get_ref().epoch).await;
-        Ok(reply)
+        let reply = self.commit_task(id, command).await;
+        // Also of a request that is repeated: the answer to the first may have been lost before every proxy had it.
+        self.until_tables_have(self.epoch()).await;
+        reply
     }
 
     /// Waits until every proxy goes by a table of `epoch` or later, or may not go by any.

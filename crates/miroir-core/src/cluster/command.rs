@@ -344,6 +344,9 @@ pub enum Command {
     SwapIndexes {
         /// The swaps. No uid is in two of them.
         swaps: Vec<IndexSwap>,
+        /// What tells a repeated request from a new one: carried out twice, a swap is undone.
+        #[serde(default)]
+        idempotency: Option<Idempotency>,
     },
     /// Gives an index another uid, and a primary key if it has none.
     RenameIndex(IndexRename),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Idempotency;
 use crate::id::IndexUid;
 
 /// An exchange of uids, by the uids that clients know.
@@ -24,6 +25,9 @@ pub struct IndexRename {
     pub to: IndexUid,
     /// The documents' id field, if the client named one with it.
     pub primary_key: Option<String>,
+    /// What tells a repeated request from a new one.
+    #[serde(default)]
+    pub idempotency: Option<Idempotency>,
 }
 
 /// The uids that are in more than one place of a request to swap, in order.

@@ -63,7 +63,10 @@ fn no_index_is_renamed_to_an_alias() {
         indexes: (uid("books"), uid("shelf")),
         rename: true,
     };
-    log.apply(&Command::SwapIndexes { swaps: vec![swap] });
+    log.apply(&Command::SwapIndexes {
+        swaps: vec![swap],
+        idempotency: None,
+    });
     let task = log.state.tasks.iter().next_back().expect("a task");
     let code = task.error.as_ref().map(|error| &error["code"]);
     assert_eq!(code, Some(&json!("index_already_exists")));

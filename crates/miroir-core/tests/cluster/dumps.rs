@@ -277,7 +277,10 @@ fn an_index_is_told_by_its_uid_of_that_moment_and_its_name_on_nodes() {
             indexes: (uid("books"), uid("films")),
             rename: true,
         };
-        log.apply(&Command::SwapIndexes { swaps: vec![swap] });
+        log.apply(&Command::SwapIndexes {
+            swaps: vec![swap],
+            idempotency: None,
+        });
     };
     let told = |log: &Log, at: usize| {
         let index = &log.state.dumps[at].indexes[0];

@@ -1,7 +1,8 @@
 //! Commands that a client has sent before.
 
 use miroir_core::cluster::{
-    Command, Digest, Idempotency, NewIndex, NewTask, Outcome, Policy, Rejection, TaskKind, Write,
+    Command, Digest, Idempotency, IndexRename, IndexSwap, NewIndex, NewTask, Outcome, Policy,
+    Rejection, TaskKind, Write,
 };
 use miroir_core::id::TaskUid;
 use serde_json::json;
@@ -72,6 +73,19 @@ fn every_command_with_a_key_is_carried_out_once() {
             task: task(4, 1),
         },
         register(5, 1),
+        Command::SwapIndexes {
+            swaps: vec![IndexSwap {
+                indexes: (uid("books"), uid("new")),
+                rename: false,
+            }],
+            idempotency: task(7, 1).idempotency,
+        },
+        Command::RenameIndex(IndexRename {
+            uid: uid("new"),
+            to: uid("newer"),
+            primary_key: None,
+            idempotency: task(8, 1).idempotency,
+        }),
         Command::DeleteIndex {
             uid: uid("books"),
             incarnation,

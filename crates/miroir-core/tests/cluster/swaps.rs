@@ -23,7 +23,10 @@ fn swap(first: &str, second: &str, rename: bool) -> IndexSwap {
 
 fn swapped(log: &mut Log, swaps: &[IndexSwap]) -> Task {
     let swaps = swaps.to_vec();
-    let outcome = log.apply(&Command::SwapIndexes { swaps });
+    let outcome = log.apply(&Command::SwapIndexes {
+        swaps,
+        idempotency: None,
+    });
     let Outcome::TaskRegistered(uid) = outcome else {
         panic!("{outcome:?}")
     };
@@ -110,6 +113,7 @@ fn what_cannot_be_swapped_fails_as_in_meilisearch_and_swaps_nothing() {
     }
     let twice = log.apply(&Command::SwapIndexes {
         swaps: vec![swap("books", "films", false), swap("films", "plays", false)],
+        idempotency: None,
     });
     assert!(matches!(twice, Outcome::Rejected(Rejection::Invalid(_))));
     assert_eq!(swapped(&mut log, &[]).status, TaskStatus::Succeeded);
@@ -120,6 +124,7 @@ fn renamed(log: &mut Log, from: &str, to: &str, key: Option<&str>) -> Task {
         uid: uid(from),
         to: uid(to),
         primary_key: key.map(str::to_owned),
+        idempotency: None,
     }));
     let Outcome::TaskRegistered(uid) = outcome else {
         panic!("{outcome:?}")
@@ -292,7 +297,10 @@ impl Belief {
         let wanted = swaps.iter().map(|(a, b, r)| swap(UIDS[*a], UIDS[*b], *r));
         let wanted: Vec<IndexSwap> = wanted.collect();
         if named.len() < all {
-            let outcome = log.apply(&Command::SwapIndexes { swaps: wanted });
+            let outcome = log.apply(&Command::SwapIndexes {
+                swaps: wanted,
+                idempotency: None,
+            });
             assert!(matches!(outcome, Outcome::Rejected(_)));
             return;
         }

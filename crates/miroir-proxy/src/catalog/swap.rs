@@ -1,6 +1,6 @@
 //! What clients call indexes.
 
-use miroir_core::cluster::{IndexRename, IndexSwap};
+use miroir_core::cluster::{Idempotency, IndexRename, IndexSwap};
 use miroir_proto::v1;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ impl Catalog {
         &self,
         id: Uuid,
         swaps: &[IndexSwap],
+        idempotency: Option<Idempotency>,
     ) -> Result<RegisteredTask, CatalogError> {
         let swap = |swap: &IndexSwap| v1::IndexSwap {
             first: swap.indexes.0.to_string(),
@@ -25,6 +26,7 @@ impl Catalog {
         let message = v1::SwapIndexesRequest {
             request_id: id.to_string(),
             swaps: swaps.iter().map(swap).collect(),
+            idempotency: idempotency.map(Into::into),
         };
         let answer = self.call(message, |mut client, request| async move {
             client.swap_indexes(request).await
@@ -46,6 +48,7 @@ impl Catalog {
             uid: rename.uid.to_string(),
             to: rename.to.to_string(),
             primary_key: rename.primary_key.clone(),
+            idempotency: rename.idempotency.map(Into::into),
         };
         let answer = self.call(message, |mut client, request| async move {
             client.rename_index(request).await

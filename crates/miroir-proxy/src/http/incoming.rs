@@ -102,6 +102,12 @@ impl Incoming {
         &self.allowed
     }
 
+    /// What tells it from a request that was sent before.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<Idempotency> {
+        self.idempotency
+    }
+
     /// Its body.
     #[must_use]
     pub fn body(&self) -> &Bytes {

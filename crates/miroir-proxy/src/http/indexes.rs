@@ -96,6 +96,7 @@ pub async fn update(
         uid: index,
         to,
         primary_key,
+        idempotency: incoming.idempotency(),
     };
     Ok(match server.parts().writes.rename(&rename).await {
         Ok(task) => {

@@ -28,13 +28,20 @@ pub async fn post(State(server): State<Server>, request: Request) -> Result<Resp
     let incoming = Incoming::read(&server, request).await?;
     body::require_json(incoming.headers())?;
     let swaps = allowed(read(incoming.body())?, incoming.allowed())?;
-    Ok(match server.parts().writes.swap(&swaps).await {
-        Ok(task) => {
-            let summary = view::summary_now(task, None, TaskKind::IndexSwap);
-            (StatusCode::ACCEPTED, axum::Json(summary)).into_response()
-        }
-        Err(error) => refuse(&error),
-    })
+    Ok(
+        match server
+            .parts()
+            .writes
+            .swap(&swaps, incoming.idempotency())
+            .await
+        {
+            Ok(task) => {
+                let summary = view::summary_now(task, None, TaskKind::IndexSwap);
+                (StatusCode::ACCEPTED, axum::Json(summary)).into_response()
+            }
+            Err(error) => refuse(&error),
+        },
+    )
 }
 
 /// Reads the body and every field of it, as Meilisearch does before it looks at what they say together.

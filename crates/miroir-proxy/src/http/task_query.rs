@@ -237,7 +237,7 @@ mod tests {
                 },
             ),
             (
-                "types=dsrClear,settingsUpdate,TASKDELETION",
+                "types=documentEdition,settingsUpdate,TASKDELETION",
                 TaskQuery {
                     kinds: vec![TaskKind::SettingsUpdate, TaskKind::TaskDeletion],
                     ..TaskQuery::default()
@@ -269,7 +269,7 @@ mod tests {
         }
         for nothing in [
             "canceledBy=1",
-            "types=dsrClear",
+            "types=documentEdition",
             "uids=1&batchUids=2",
             "uids=",
             "statuses=,",

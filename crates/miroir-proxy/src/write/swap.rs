@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use miroir_core::cluster::{IndexRename, IndexSwap};
+use miroir_core::cluster::{Idempotency, IndexRename, IndexSwap};
 use miroir_core::id::TaskUid;
 use uuid::Uuid;
 
@@ -19,9 +19,14 @@ impl Writes {
     ///
     /// # Cancel safety
     /// Dropped, it tells nobody the answer; the uids may be exchanged.
-    pub async fn swap(&self, swaps: &[IndexSwap]) -> Result<TaskUid, WriteError> {
+    pub async fn swap(
+        &self,
+        swaps: &[IndexSwap],
+        idempotency: Option<Idempotency>,
+    ) -> Result<TaskUid, WriteError> {
         let (catalog, _active) = self.catalog()?;
-        answered(catalog.swap_indexes(Uuid::now_v7(), swaps).await)
+        let swapping = catalog.swap_indexes(Uuid::now_v7(), swaps, idempotency);
+        answered(swapping.await)
     }
 
     /// Gives an index another uid. When it returns, every proxy takes requests by it.
@@ -48,6 +53,15 @@ impl Writes {
 fn answered(answer: Result<RegisteredTask, CatalogError>) -> Result<TaskUid, WriteError> {
     match answer {
         Ok(registered) => Ok(registered.task),
-        Err(error) => Err(uncommitted(&error)),
+        Err(error) => {
+            let error = uncommitted(&error);
+            match error {
+                WriteError::Repeated { task, .. } => Ok(task),
+                WriteError::Refused(_)
+                | WriteError::Unavailable { .. }
+                | WriteError::Moved
+                | WriteError::Answer { .. } => Err(error),
+            }
+        }
     }
 }

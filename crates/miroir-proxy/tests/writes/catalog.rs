@@ -183,7 +183,10 @@ impl Catalog for Service {
         };
         let swaps = request.swaps.into_iter().map(swap);
         let swaps = swaps.collect::<Result<_, Status>>()?;
-        let command = Command::SwapIndexes { swaps };
+        let command = Command::SwapIndexes {
+            swaps,
+            idempotency: None,
+        };
         task_reply(self.inner.command(&request.request_id, &command)?)
     }
 
@@ -197,6 +200,7 @@ impl Catalog for Service {
             uid: uid(&request.uid)?,
             to: uid(&request.to)?,
             primary_key: request.primary_key,
+            idempotency: None,
         });
         task_reply(self.inner.command(&request.request_id, &command)?)
     }

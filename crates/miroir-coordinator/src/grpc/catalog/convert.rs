@@ -132,6 +132,7 @@ pub(super) fn swap_indexes(request: v1::SwapIndexesRequest) -> Converted {
     let swaps = request.swaps.into_iter().map(swap);
     Ok(Command::SwapIndexes {
         swaps: swaps.collect::<Result<_, Status>>()?,
+        idempotency: optional_key(request.idempotency)?,
     })
 }
 
@@ -140,7 +141,13 @@ pub(super) fn rename_index(request: v1::RenameIndexRequest) -> Converted {
         uid: uid(&request.uid)?,
         to: uid(&request.to)?,
         primary_key: request.primary_key,
+        idempotency: optional_key(request.idempotency)?,
     }))
+}
+
+fn optional_key(key: Option<v1::Idempotency>) -> Result<Option<Idempotency>, Status> {
+    let key = key.map(TryInto::try_into).transpose();
+    key.map_err(|error| status::of_convert(&error))
 }
 
 pub(super) fn register_writes(request: v1::RegisterWritesRequest) -> Converted {

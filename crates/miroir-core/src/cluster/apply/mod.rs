@@ -140,7 +140,9 @@ impl ClusterState {
                 called,
                 task,
             } => self.delete_index(at, (uid, *incarnation, *proxy), called.as_ref(), task),
-            Command::SwapIndexes { swaps } => self.swap_indexes(at, swaps),
+            Command::SwapIndexes { swaps, idempotency } => {
+                self.swap_indexes(at, swaps, *idempotency)
+            }
             Command::RenameIndex(rename) => Ok(self.rename_index(at, rename)),
             Command::IndexPurged {
                 uid,

@@ -10,6 +10,12 @@ impl Command {
     /// The client's key of a command whose whole effect is its task's. [`RegisterWrites`](Self::RegisterWrites) has
     /// several, which are looked at one by one.
     fn idempotency(&self) -> Option<Idempotency> {
+        if let Self::SwapIndexes { idempotency, .. } = self {
+            return *idempotency;
+        }
+        if let Self::RenameIndex(rename) = self {
+            return rename.idempotency;
+        }
         let task = if let Self::ChangeSettings { task, .. }
         | Self::DeleteIndex { task, .. }
         | Self::RegisterTask { task, .. }

@@ -8,19 +8,26 @@ use super::task::plain;
 use super::{Applied, At};
 use crate::api_error::{ApiError, Code};
 use crate::cluster::{
-    ClusterState, IndexRename, IndexSwap, NewTask, Outcome, Rejection, Task, TaskKind, named_twice,
+    ClusterState, Idempotency, IndexRename, IndexSwap, NewTask, Outcome, Rejection, Task, TaskKind,
+    named_twice,
 };
 use crate::id::IndexUid;
 
 impl ClusterState {
     /// All swaps or none: what stands in the way of one makes the task fail. As in Meilisearch, older tasks go with
     /// their indexes.
-    pub(super) fn swap_indexes(&mut self, at: At, swaps: &[IndexSwap]) -> Applied {
+    pub(super) fn swap_indexes(
+        &mut self,
+        at: At,
+        swaps: &[IndexSwap],
+        idempotency: Option<Idempotency>,
+    ) -> Applied {
         if let Some(uid) = named_twice(swaps).first() {
             return Err(Rejection::Invalid(format!("`{uid}` is in two swaps")));
         }
         let task = NewTask {
             failure: self.check_swaps(swaps).err().map(|error| json!(error)),
+            idempotency,
             ..plain(TaskKind::IndexSwap, details(swaps))
         };
         if task.failure.is_none() {
@@ -42,6 +49,7 @@ impl ClusterState {
         });
         let task = NewTask {
             failure: self.rename(at, rename).err().map(|error| json!(error)),
+            idempotency: rename.idempotency,
             ..plain(TaskKind::IndexUpdate, details)
         };
         let uid = self.new_task(at, Some(rename.uid.clone()), &task, Vec::new());

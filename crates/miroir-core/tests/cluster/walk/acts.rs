@@ -388,7 +388,10 @@ impl Act {
             indexes: (pair[first].clone(), pair[second].clone()),
             rename: self.c.is_multiple_of(2),
         };
-        Command::SwapIndexes { swaps: vec![swap] }
+        Command::SwapIndexes {
+            swaps: vec![swap],
+            idempotency: None,
+        }
     }
 
     /// A node that forgets what it held of an index, after it was seen to hold it.
