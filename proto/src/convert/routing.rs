@@ -238,6 +238,7 @@ impl From<&IndexRoute> for v1::IndexRoute {
             writer: index.writer.map(|proxy| proxy.0),
             settings_version: index.settings_version,
             settings: index.settings.to_string(),
+            settings_before: index.settings_before.as_ref().map(ToString::to_string),
             node_settings: index
                 .node_settings
                 .iter()
@@ -281,6 +282,11 @@ impl TryFrom<v1::IndexRoute> for IndexRoute {
             writer: index.writer.map(ProxyId),
             settings_version: index.settings_version,
             settings: serde_json::from_str(&index.settings).map_err(|_| wrong("settings"))?,
+            settings_before: index
+                .settings_before
+                .map(|text| serde_json::from_str(&text))
+                .transpose()
+                .map_err(|_| wrong("settings_before"))?,
             node_settings: index
                 .node_settings
                 .into_iter()

@@ -345,6 +345,7 @@ impl World {
             underway: Underway::default(),
             paces: self.paces.clone(),
             scrub: ScrubBoard::default(),
+            settings: SettingsBoard::default(),
             clock: Arc::new(SystemClock),
         }
     }

@@ -79,6 +79,9 @@ pub struct IndexRoute {
     pub settings_version: u64,
     /// The settings clients asked for.
     pub settings: Value,
+    /// Those before, as long as some node may have them: a change is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_before: Option<Value>,
     /// The newest settings version that each of its nodes has enqueued.
     pub node_settings: BTreeMap<NodeId, u64>,
     /// Nodes that hold documents of shards they have no copy of.
@@ -200,6 +203,7 @@ fn index_route(state: &ClusterState, index: &Index) -> IndexRoute {
         writer: index.writer,
         settings_version: index.settings.version,
         settings: index.settings.desired.clone(),
+        settings_before: index.settings.before().cloned(),
         node_settings: index
             .nodes
             .iter()

@@ -81,6 +81,11 @@ fn of_the_reads(text: &mut Text, stats: ReadStats) {
             "Late answers that were waited for because the budget was spent",
             stats.hedges_out_of_budget,
         ),
+        (
+            "mixed_settings",
+            "Answers of nodes with different settings while a change was under way",
+            stats.mixed_settings,
+        ),
     ];
     for (name, help, value) in counters {
         text.counter(&format!("miroir_proxy_{name}_total"), help, value);

@@ -8,6 +8,7 @@
 //! Everything a read needs is in the table that it begins with; the guard keeps coordinators from
 //! cleaning a copy away while a read may use it.
 
+mod agree;
 mod budget;
 mod choice;
 mod copies;
@@ -48,6 +49,7 @@ use tokio::time::Instant;
 use crate::control::{Control, ReadGuard, ReadsOver};
 use crate::error::HttpError;
 use crate::upstream::Upstream;
+use agree::Changes;
 use cover::{Piece, Scope};
 pub use documents::DocumentsQuery;
 use fault::Fault;
@@ -136,6 +138,8 @@ pub struct ReadStats {
     pub hedges_won: u64,
     /// Late answers that were waited for because the budget was spent.
     pub hedges_out_of_budget: u64,
+    /// Answers of nodes some of which had carried a change of settings out and some had not.
+    pub mixed_settings: u64,
 }
 
 /// Answers reads. Cloning is cheap.
@@ -148,6 +152,7 @@ struct Inner {
     control: Control,
     upstream: Arc<Upstream>,
     sessions: Sessions,
+    changes: Changes,
     config: ReadsConfig,
     versions: Arc<Versions>,
     sticky: Arc<Sticky>,
@@ -165,6 +170,8 @@ struct Ask<'a> {
 /// A read that has begun: where it goes, and the guard that keeps that true.
 struct Begun {
     scope: Scope,
+    /// Whether the copies chosen have the settings from before a change that is under way.
+    old: bool,
     guard: ReadGuard,
 }
 
@@ -179,6 +186,7 @@ impl Reads {
             control,
             upstream,
             sessions,
+            changes: Changes::default(),
             hedging: Arc::new(Hedging::new(config.hedge_percent, config.hedge_least)),
             config,
             sticky: Arc::default(),
@@ -205,6 +213,7 @@ impl Reads {
             hedges_sent: of(&hedging.sent),
             hedges_won: of(&hedging.won),
             hedges_out_of_budget: of(&hedging.refused),
+            mixed_settings: self.inner.changes.mixed(),
         }
     }
 
@@ -224,7 +233,11 @@ impl Reads {
             return Err(no_such_index(uid));
         };
         let scope = self.scope(&guard, route);
-        Ok(Begun { scope, guard })
+        Ok(Begun {
+            scope,
+            old: false,
+            guard,
+        })
     }
 
     /// A read of another index by the table and the guard of one that has begun.
@@ -234,7 +247,7 @@ impl Reads {
 
     /// Begins a read of the index `uid` that a client may get a part of, if the configuration says so.
     async fn begin_partial(&self, uid: &str, caller: &Caller) -> Result<Begun, HttpError> {
-        let mut begun = self.begin(uid, caller).await?;
+        let mut begun = self.begin_agreeing(uid, caller).await?;
         begun.scope.partial = self.inner.config.partial;
         Ok(begun)
     }

@@ -131,6 +131,25 @@ impl Reads {
         positions: &[usize],
         caller: &Caller,
     ) -> Result<Answered, HttpError> {
+        let mut tries = 1;
+        loop {
+            let answered = self
+                .ask_index_once(federated, index.clone(), positions, caller)
+                .await?;
+            if self.still_agrees(&answered.begun, tries).await {
+                return Ok(answered);
+            }
+            tries += 1;
+        }
+    }
+
+    async fn ask_index_once(
+        &self,
+        federated: &Federated,
+        index: IndexUid,
+        positions: &[usize],
+        caller: &Caller,
+    ) -> Result<Answered, HttpError> {
         let place = |error: HttpError| match positions.first() {
             Some(first) => error.inside_query(*first),
             None => error.inside_unused_facets(index.as_str()),
@@ -146,7 +165,7 @@ impl Reads {
         settings.alias = begun.scope.route.alias();
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.primary_key = begun.scope.route.primary_key.clone();
-        settings.pins = Pins::of(&begun.scope.table.registry, index.as_str());
+        settings.pins = Pins::of(&begun.scope.table.registry, begun.scope.route.uid.as_str());
         let body = |hidden: Option<&str>| {
             let body = federated.body(&index, &settings, hidden);
             body.map_err(|(at, error)| HttpError::from(error).inside_query(at))

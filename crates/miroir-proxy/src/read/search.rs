@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::cover::{Gathered, Piece, Scope};
 use super::fault::Fault;
 use super::hydrate::{keys_of, refuse_foreign};
-use super::{Answer, Caller, Reads, choice};
+use super::{Answer, Begun, Caller, Reads, choice};
 use crate::error::HttpError;
 
 /// Members of a query that say which page of it is wanted.
@@ -37,26 +37,42 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        let mut begun = self.begin_partial(uid, caller).await?;
-        refuse_foreign(query.filter())?;
-        let keys = Keys::from([(String::new(), keys_of(&begun))]);
+        let mut tries = 1;
+        loop {
+            let mut begun = self.begin_partial(uid, caller).await?;
+            refuse_foreign(query.filter())?;
+            let answer = self.search_begun(&mut begun, query.clone(), caller).await?;
+            if self.still_agrees(&begun, tries).await {
+                let keys = Keys::from([(String::new(), keys_of(&begun))]);
+                return self.hydrate(&begun, answer, &keys).await;
+            }
+            tries += 1;
+        }
+    }
+
+    async fn search_begun(
+        &self,
+        begun: &mut Begun,
+        query: SearchQuery,
+        caller: &Caller,
+    ) -> Result<Answer, HttpError> {
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
         settings.primary_key = begun.scope.route.primary_key.clone();
-        settings.pins = Pins::of(&begun.scope.table.registry, uid);
+        settings.pins = Pins::of(&begun.scope.table.registry, begun.scope.route.uid.as_str());
         settings.alias = begun.scope.route.alias();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
-        let key = search_key(uid, &sole)?;
+        let key = search_key(begun.scope.route.uid.as_str(), &sole)?;
         begun.scope.is_of(key, !sole.is_first_page());
         let scope = &begun.scope;
         if let Some(half) = several.first_half()
             && let Some(answer) = self.search_by_words(scope, &half, caller).await?
         {
-            return self.hydrate(&begun, answer, &keys).await;
+            return Ok(answer);
         }
         let ask = |piece: Piece| {
             let plan = if piece.sole { &sole } else { &several };
@@ -64,11 +80,10 @@ impl Reads {
         };
         let gathered = scope.gather(self.upstream(), ask).await?;
         let plan = if gathered.is_sole() { &sole } else { &several };
-        let answer = Answer {
+        Ok(Answer {
             body: merge(plan, &gathered).map_err(unreadable)?,
             missing: gathered.missing,
-        };
-        self.hydrate(&begun, answer, &keys).await
+        })
     }
 
     /// The answer to a search by words and meaning that the words alone answer well enough. One node

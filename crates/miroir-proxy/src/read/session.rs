@@ -173,7 +173,7 @@ impl Reads {
 }
 
 /// Whether every shard has a readable copy on another node than these.
-fn is_served_without(route: &IndexRoute, lacking: &[NodeId]) -> bool {
+pub(super) fn is_served_without(route: &IndexRoute, lacking: &[NodeId]) -> bool {
     let mut shards = route.shards_by_id();
     shards.all(|(_, shard)| {
         let mut copies = shard.replicas.iter();

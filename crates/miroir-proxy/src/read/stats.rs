@@ -225,6 +225,10 @@ impl Reads {
         path: &str,
     ) -> Option<NodeShare> {
         for nodes in scope.route.even_holders() {
+            // A node may be left out for what it has not carried out yet.
+            if nodes.iter().any(|node| scope.failed.contains_key(node)) {
+                continue;
+            }
             let caller = Caller::nobody();
             let shares = nodes.into_iter().map(async |node| {
                 if let Some(share) = known.get(&node) {

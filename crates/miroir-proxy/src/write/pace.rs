@@ -132,6 +132,7 @@ mod tests {
             writer: None,
             settings_version: 1,
             settings: serde_json::json!({}),
+            settings_before: None,
             node_settings: BTreeMap::new(),
             leftovers: BTreeSet::new(),
             shards: shards.collect(),

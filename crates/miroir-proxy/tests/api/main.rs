@@ -15,6 +15,7 @@ mod pins;
 mod read_routes;
 mod search;
 mod sessions;
+mod settings_change;
 mod statistics;
 mod support;
 mod unseen;

@@ -37,8 +37,18 @@ pub async fn create(
         .await?;
     let task = sent.answer?.task;
     let deadline = Instant::now() + Duration::from_secs(args.within_s);
+    let mut seen = Instant::now();
     loop {
-        let dump = get(task, coordinators).await?;
+        let dump = match get(task, coordinators).await {
+            Ok(dump) => dump,
+            // While another coordinator comes to lead, one may answer that has not heard of it yet.
+            Err(_) if seen.elapsed() < coordinators.timeout() => {
+                sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        seen = Instant::now();
         match dump.status.as_str() {
             "succeeded" | "forgotten" => return tell(task, &dump, args.to.as_deref(), output),
             "failed" | "canceled" => return Err(failed(task, &dump)),

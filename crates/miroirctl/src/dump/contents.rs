@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::archive::{Archive, Content, Damage, Place};
 
-/// The version of dumps that is read: of Meilisearch 0.30 and everything after it.
+/// The version of dumps that is read: every Meilisearch 1.x writes it.
 const VERSION: &str = "V6";
 
 /// Kinds of tasks that change nothing that is taken over.

@@ -28,7 +28,13 @@ impl Settings {
         self.version
     }
 
-    /// Takes note of how the task of a change ended; answers whether that makes older settings the desired ones.
+    /// The settings that nodes have for certain, as long as a change of them is not proven.
+    #[must_use]
+    pub fn before(&self) -> Option<&Value> {
+        self.unproven.first().map(|change| &change.before)
+    }
+
+    /// Takes note of how the task of a change ended; answers whether that changes what proxies have to know.
     fn settle(&mut self, task: TaskUid, succeeded: bool) -> bool {
         let Some(at) = self.unproven.iter().position(|change| change.task == task) else {
             return false;
@@ -36,7 +42,7 @@ impl Settings {
         if succeeded {
             // Later changes contain it and those before it.
             self.unproven.drain(..=at);
-            return false;
+            return true;
         }
         self.unproven[at].failed = true;
         let last_hope = self.unproven.iter().rposition(|change| !change.failed);

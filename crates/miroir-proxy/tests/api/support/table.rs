@@ -20,6 +20,7 @@ pub struct Layout {
     shards: Vec<Vec<(u64, ReplicaState)>>,
     leftovers: Vec<(u64, u16)>,
     settings: Value,
+    settings_before: Option<Value>,
     registry: Arc<Registry>,
     epoch: u64,
 }
@@ -33,6 +34,7 @@ impl Layout {
             shards: Vec::new(),
             leftovers: Vec::new(),
             settings: json!({}),
+            settings_before: None,
             registry: Arc::default(),
             epoch: 5,
         }
@@ -62,6 +64,12 @@ impl Layout {
     /// The index's settings as its clients see them.
     pub fn settings(mut self, settings: Value) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// A change of the settings is under way: these were there before.
+    pub fn settings_before(mut self, settings: Value) -> Self {
+        self.settings_before = Some(settings);
         self
     }
 
@@ -112,6 +120,7 @@ impl Layout {
             writer: None,
             settings_version: 1,
             settings: self.settings.clone(),
+            settings_before: self.settings_before.clone(),
             node_settings: nodes.keys().map(|node| (*node, 1)).collect(),
             leftovers: self
                 .leftovers
