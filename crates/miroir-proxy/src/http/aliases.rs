@@ -195,10 +195,12 @@ impl Wish {
 mod tests {
     use super::*;
 
+    /// Target and expected target.
+    type Told<'a> = (&'a str, Option<&'a str>);
+
     #[test]
     fn wishes_are_read_and_checked() {
-        type Read<'a> = Result<(&'a str, Option<&'a str>), Code>;
-        let table: [(&str, Read<'_>); 7] = [
+        let table: [(&str, Result<Told<'_>, Code>); 7] = [
             (r#"{"target":"a"}"#, Ok(("a", None))),
             (
                 r#"{"target":"a","expectedTarget":"b"}"#,
