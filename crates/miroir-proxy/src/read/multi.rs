@@ -165,7 +165,7 @@ impl Reads {
         settings.alias = begun.scope.route.alias();
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.primary_key = begun.scope.route.primary_key.clone();
-        settings.pins = Pins::of(&begun.scope.table.registry, index.as_str());
+        settings.pins = Pins::of(&begun.scope.table.registry, begun.scope.route.uid.as_str());
         let body = |hidden: Option<&str>| {
             let body = federated.body(&index, &settings, hidden);
             body.map_err(|(at, error)| HttpError::from(error).inside_query(at))

@@ -40,9 +40,11 @@ impl Reads {
         let mut tries = 1;
         loop {
             let mut begun = self.begin_partial(uid, caller).await?;
+            refuse_foreign(query.filter())?;
             let answer = self.search_begun(&mut begun, query.clone(), caller).await?;
             if self.still_agrees(&begun, tries).await {
-                return Ok(answer);
+                let keys = Keys::from([(String::new(), keys_of(&begun))]);
+                return self.hydrate(&begun, answer, &keys).await;
             }
             tries += 1;
         }
@@ -54,8 +56,6 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
-        refuse_foreign(query.filter())?;
-        let keys = Keys::from([(String::new(), keys_of(begun))]);
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
@@ -72,7 +72,7 @@ impl Reads {
         if let Some(half) = several.first_half()
             && let Some(answer) = self.search_by_words(scope, &half, caller).await?
         {
-            return self.hydrate(begun, answer, &keys).await;
+            return Ok(answer);
         }
         let ask = |piece: Piece| {
             let plan = if piece.sole { &sole } else { &several };
@@ -80,11 +80,10 @@ impl Reads {
         };
         let gathered = scope.gather(self.upstream(), ask).await?;
         let plan = if gathered.is_sole() { &sole } else { &several };
-        let answer = Answer {
+        Ok(Answer {
             body: merge(plan, &gathered).map_err(unreadable)?,
             missing: gathered.missing,
-        };
-        self.hydrate(begun, answer, &keys).await
+        })
     }
 
     /// The answer to a search by words and meaning that the words alone answer well enough. One node
