@@ -84,6 +84,8 @@ async fn a_session_reads_its_writes_and_a_repeat_is_the_same_write() -> anyhow::
         coordinators: 1,
         proxies: 2,
         shards: 4,
+        // Meilisearch cannot be kept from beginning tasks.
+        node_bin: None,
         ..Trial::options(PROGRAM)
     };
     let mut trial = Trial::start_empty(options).await?;
