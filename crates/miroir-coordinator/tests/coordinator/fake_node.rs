@@ -1,6 +1,6 @@
 //! A Meilisearch node that answers what a test tells it to, over real HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -21,6 +21,12 @@ pub struct State {
     pub changes: Vec<String>,
     /// Answers 503 to everything.
     pub broken: bool,
+    /// The uids of its dynamic search rules; `None` on a node that has no such thing.
+    pub rules: Option<BTreeSet<String>>,
+    /// Whether changes of rules are carried out at once.
+    pub rules_are_done: bool,
+    /// Whether it has keys, as every node with rules.
+    pub has_keys: bool,
 }
 
 /// A running fake. It ends with the value.
@@ -46,6 +52,9 @@ impl FakeNode {
             tasks: BTreeMap::new(),
             changes: Vec::new(),
             broken: false,
+            rules: None,
+            rules_are_done: false,
+            has_keys: false,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -176,6 +185,21 @@ fn answer(state: &mut State, method: &str, (path, query): (&str, &str), key: &st
             )
         }
         ("GET", ["tasks"]) => (200, tasks(state, query)),
+        ("GET", ["tasks", uid]) => {
+            match uid.parse().ok().and_then(|uid: u32| state.tasks.get(&uid)) {
+                Some(task) => (200, task.clone()),
+                None => error(404, "task_not_found", "no such task"),
+            }
+        }
+        (_, ["keys"]) if state.has_keys || state.rules.is_some() => {
+            (200, json!({"results": [], "total": 0}))
+        }
+        ("GET", ["experimental-features"]) if state.rules.is_some() => {
+            (200, json!({"dynamicSearchRules": true}))
+        }
+        (_, ["dynamic-search-rules", ..]) if state.rules.is_some() => {
+            rules(state, method, segments.get(1).copied())
+        }
         ("DELETE", ["indexes", uid]) => {
             state.changes.push(format!("{method} {path}"));
             let task = state.tasks.keys().last().map_or(0, |last| last + 1);
@@ -205,6 +229,38 @@ fn answer(state: &mut State, method: &str, (path, query): (&str, &str), key: &st
         }
         _ => error(404, "not_found", "this fake does not know the route"),
     }
+}
+
+fn rules(state: &mut State, method: &str, uid: Option<&str>) -> (u16, Value) {
+    let held = state.rules.get_or_insert_default();
+    let Some(uid) = uid else {
+        let rule =
+            |uid: &String| json!({"uid": uid, "active": true, "conditions": {}, "actions": []});
+        return (
+            200,
+            json!({"results": held.iter().map(rule).collect::<Vec<_>>()}),
+        );
+    };
+    match method {
+        "DELETE" => drop(held.remove(uid)),
+        _ => drop(held.insert(uid.to_owned())),
+    }
+    state
+        .changes
+        .push(format!("{method} /dynamic-search-rules/{uid}"));
+    let number = state.tasks.keys().last().map_or(0, |last| last + 1);
+    let status = if state.rules_are_done {
+        "succeeded"
+    } else {
+        "enqueued"
+    };
+    let mut task = json!({
+        "uid": number, "indexUid": ".meili_dsr", "status": status, "type": "dsrUpdate",
+        "enqueuedAt": "2026-01-01T00:00:00Z",
+    });
+    state.tasks.insert(number, task.clone());
+    task["taskUid"] = json!(number);
+    (202, task)
 }
 
 fn tasks(state: &State, query: &str) -> Value {

@@ -10,4 +10,5 @@ mod http;
 mod leader_work;
 mod operations;
 mod proxy;
+mod rules;
 mod webhooks;

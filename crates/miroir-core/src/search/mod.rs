@@ -26,6 +26,7 @@ mod facet_search;
 mod facet_value;
 mod facets;
 mod federated;
+pub mod hydrate;
 mod merge;
 mod params;
 mod partial;

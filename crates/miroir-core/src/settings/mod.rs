@@ -25,7 +25,9 @@ pub use compare::differences;
 pub use details::{details, details_of_reset};
 pub use dump::{Dumped, from_dump};
 pub use merge::merge;
-pub use node::{from_node, node_max_values, patch_for_node, to_node};
+pub use node::{
+    foreign_keys, from_node, node_max_values, patch_for_node, to_node, with_foreign_keys,
+};
 pub use sub::{SUB_SETTINGS, SubSetting, Verb};
 pub use template::from_node as client_template;
 pub use validate::validate;

@@ -73,6 +73,34 @@ pub fn from_node(node: &Value, desired: &Value) -> Value {
     settings
 }
 
+/// Settings as [`from_node`] tells them, with the foreign keys of the desired ones, which nodes do not have; without any
+/// where the feature is off.
+#[must_use]
+pub fn with_foreign_keys(settings: Value, desired: &Value, feature: bool) -> Value {
+    let Value::Object(members) = settings else {
+        return settings;
+    };
+    let mut shown = Map::new();
+    for (name, value) in members {
+        if name == "foreignKeys" {
+            continue;
+        }
+        // After which Meilisearch shows them.
+        let is_before = name == "sortableAttributes";
+        shown.insert(name, value);
+        if is_before && feature {
+            shown.insert("foreignKeys".to_owned(), foreign_keys(desired));
+        }
+    }
+    Value::Object(shown)
+}
+
+/// The foreign keys of the desired settings as clients see them.
+#[must_use]
+pub fn foreign_keys(desired: &Value) -> Value {
+    desired.get("foreignKeys").cloned().unwrap_or(json!([]))
+}
+
 /// The `maxValuesPerFacet` of nodes for a client's value: ten times as many, at least 3000.
 ///
 /// A value among the first of the merged list need not be among a node's first. Counts add
@@ -193,6 +221,25 @@ fn map_templates(value: &mut Value, rewrite: &impl Fn(&str) -> String) {
 mod tests {
     use super::*;
     use crate::settings::merge;
+
+    #[test]
+    fn foreign_keys_are_the_clusters_and_shown_with_their_feature() {
+        let keys = json!([{ "foreignIndexUid": "authors", "fieldName": "author" }]);
+        let desired = json!({ "foreignKeys": keys });
+        let node = json!({ "sortableAttributes": [], "foreignKeys": [], "rankingRules": [] });
+        let shown = |on| with_foreign_keys(node.clone(), &desired, on).to_string();
+        assert_eq!(
+            shown(false),
+            r#"{"sortableAttributes":[],"rankingRules":[]}"#
+        );
+        assert_eq!(
+            shown(true),
+            format!(r#"{{"sortableAttributes":[],"foreignKeys":{keys},"rankingRules":[]}}"#)
+        );
+        assert_eq!(foreign_keys(&json!({})), json!([]));
+        assert_eq!(to_node(&desired).get("foreignKeys"), None);
+        assert_eq!(patch_for_node(&desired, &desired).get("foreignKeys"), None);
+    }
 
     #[test]
     fn a_node_gets_every_setting_and_the_rule_first() {

@@ -151,7 +151,10 @@ pub(super) fn of_setting(name: &str) -> Option<(Shape, Code)> {
         ),
         "chat" => (Shape::AnyObject, Code::InvalidSettingsIndexChat),
         "foreignKeys" => (
-            Shape::List(&Shape::AnyObject),
+            Shape::List(&Shape::Required(&[
+                ("foreignIndexUid", Shape::Text),
+                ("fieldName", Shape::Text),
+            ])),
             Code::InvalidSettingsForeignKeys,
         ),
         _ => return None,

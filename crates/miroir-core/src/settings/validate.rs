@@ -30,16 +30,10 @@ pub fn validate(patch: &Value) -> Result<(), ApiError> {
 
 /// Settings of Meilisearch that Miroir does not offer, with what Meilisearch says as long as their experimental feature
 /// is not enabled. Their default can be asked for: it is what nodes have.
-const NOT_OFFERED: [(&str, &str); 2] = [
-    (
-        "foreignKeys",
-        "setting `foreignKeys` in the index settings requires enabling the `foreign_keys` experimental feature. See https://github.com/orgs/meilisearch/discussions/873",
-    ),
-    (
-        "chat",
-        "setting `chat` in the index settings requires enabling the `chat completions` experimental feature. See https://github.com/orgs/meilisearch/discussions/835",
-    ),
-];
+const NOT_OFFERED: [(&str, &str); 1] = [(
+    "chat",
+    "setting `chat` in the index settings requires enabling the `chat completions` experimental feature. See https://github.com/orgs/meilisearch/discussions/835",
+)];
 
 /// Refuses a setting that Miroir does not offer.
 fn not_offered(name: &str) -> Result<(), ApiError> {
@@ -287,6 +281,16 @@ mod tests {
                 json!({"embedders": {"e": {"dimensions": "3"}}}),
                 Code::InvalidSettingsEmbedders,
                 "Invalid value type at `.embedders.e.dimensions`: expected a positive integer, but found a string: `\"3\"`",
+            ),
+            (
+                json!({"foreignKeys": [{"foreignIndexUid": "authors"}]}),
+                Code::InvalidSettingsForeignKeys,
+                "Missing field `fieldName` inside `.foreignKeys[0]`",
+            ),
+            (
+                json!({"foreignKeys": [{"foreignIndexUid": "a", "fieldName": "b", "x": 1}]}),
+                Code::InvalidSettingsForeignKeys,
+                "Unknown field `x` inside `.foreignKeys[0]`: expected one of `foreignIndexUid`, `fieldName`",
             ),
             (
                 json!({"chat": {}}),

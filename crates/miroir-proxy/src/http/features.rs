@@ -34,7 +34,7 @@ const NAMES: [&str; 15] = [
 ];
 
 /// Features that cannot be switched on, and why.
-const REFUSED: [(&str, &str); 3] = [
+const REFUSED: [(&str, &str); 2] = [
     (
         "network",
         "the network of Meilisearch is of nodes that know each other; here the cluster takes its place",
@@ -42,10 +42,6 @@ const REFUSED: [(&str, &str); 3] = [
     (
         "chatCompletions",
         "a chat searches the one node that it runs on, not the cluster",
-    ),
-    (
-        "foreignKeys",
-        "a node joins the documents that it holds itself, and the others would be missing without a word",
     ),
 ];
 

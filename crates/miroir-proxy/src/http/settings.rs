@@ -3,8 +3,9 @@
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use miroir_core::api_error::Code;
+use miroir_core::api_error::{ApiError, Code};
 use miroir_core::request::{parse_json, wrong_type};
+use miroir_core::search::hydrate::FOREIGN_KEYS;
 use miroir_core::settings;
 use serde_json::Value;
 
@@ -40,6 +41,7 @@ pub async fn patch(
         return Err(wrong_type(Code::BadRequest, "", "an object", &patch).into());
     }
     settings::validate(&patch)?;
+    require_feature(&server, &patch)?;
     let index = index_uid(&uid)?;
     let operation = Operation::Settings {
         patch,
@@ -59,4 +61,17 @@ pub async fn reset(
     Ok(incoming
         .submit(&server, index, Operation::ResetSettings)
         .await)
+}
+
+/// Refuses foreign keys while their feature is off. They can be taken away then, too.
+///
+/// # Errors
+/// `feature_not_enabled`, in Meilisearch's words.
+pub(super) fn require_feature(server: &Server, patch: &Value) -> Result<(), ApiError> {
+    let sets = patch.get(FOREIGN_KEYS).is_some_and(|keys| !keys.is_null());
+    if !sets || server.registry().feature(FOREIGN_KEYS) {
+        return Ok(());
+    }
+    let message = "setting `foreignKeys` in the index settings requires enabling the `foreign_keys` experimental feature. See https://github.com/orgs/meilisearch/discussions/873";
+    Err(ApiError::new(Code::FeatureNotEnabled, message))
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::incoming::Incoming;
 use super::path::Path;
 use super::reads::caller;
+use super::settings::require_feature;
 use super::{Server, body, index_uid, unsupported};
 use crate::error::HttpError;
 use crate::write::Operation;
@@ -57,6 +58,7 @@ pub async fn update(
         body::require_json(incoming.headers())?;
         let value: Value = parse_json(incoming.body())?;
         let patch = setting.patch(value)?;
+        require_feature(&server, &patch)?;
         let index = index_uid(&uid)?;
         let operation = Operation::Settings {
             patch,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::cover::{Piece, Scope};
 use super::fault::Fault;
+use super::hydrate::refuse_foreign;
 use super::search::unreadable;
 use super::{Answer, Caller, Reads, choice};
 use crate::error::HttpError;
@@ -93,6 +94,7 @@ impl Reads {
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
         let mut begun = self.begin_partial(uid, caller).await?;
+        refuse_foreign(query.filter.as_ref())?;
         let key = choice::key(&[uid.as_bytes(), query.sticky().as_bytes()]);
         begun.scope.is_of(key, query.offset > 0);
         begun.scope.only = query.shards(begun.scope.route.shard_count());
@@ -216,7 +218,7 @@ impl Reads {
         join(&pages).map(Some)
     }
 
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         scope: &Scope,
         piece: &Piece,
@@ -259,7 +261,7 @@ impl DocumentsQuery {
     }
 
     /// The shards that can hold the documents asked for, when ids are given.
-    fn shards(&self, shard_count: u16) -> Option<BTreeSet<ShardId>> {
+    pub(super) fn shards(&self, shard_count: u16) -> Option<BTreeSet<ShardId>> {
         let ids = self.ids.as_ref().filter(|ids| !ids.is_empty())?;
         Some(
             ids.iter()

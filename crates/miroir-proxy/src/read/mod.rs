@@ -18,6 +18,7 @@ mod facet_search;
 mod fault;
 mod fields;
 mod hedge;
+mod hydrate;
 mod multi;
 mod render;
 mod search;
@@ -171,7 +172,7 @@ struct Begun {
     scope: Scope,
     /// Whether the copies chosen have the settings from before a change that is under way.
     old: bool,
-    _guard: ReadGuard,
+    guard: ReadGuard,
 }
 
 impl Reads {
@@ -235,8 +236,13 @@ impl Reads {
         Ok(Begun {
             scope,
             old: false,
-            _guard: guard,
+            guard,
         })
+    }
+
+    /// A read of another index by the table and the guard of one that has begun.
+    fn scope_beside(&self, begun: &Begun, route: Arc<IndexRoute>) -> Scope {
+        self.scope(&begun.guard, route)
     }
 
     /// Begins a read of the index `uid` that a client may get a part of, if the configuration says so.

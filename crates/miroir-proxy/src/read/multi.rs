@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::IndexUid;
+use miroir_core::search::hydrate::Keys;
 use miroir_core::search::{
     Federated, IndexAnswers, Missing, MultiQuery, MultiSearch, Pins, SearchSettings,
 };
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::cover::{Gathered, Piece};
 use super::fault::Fault;
+use super::hydrate::{keys_of, refuse_foreign};
 use super::search::unreadable;
 use super::{Answer, Begun, Caller, Reads, choice};
 use crate::error::HttpError;
@@ -107,10 +109,19 @@ impl Reads {
             merged.push_str(&format!(r#","requestUid":"{uid}"}}"#));
         }
         let mut missing = Missing::default();
-        for index in answered {
-            missing.add(index.gathered.missing);
+        for index in &answered {
+            missing.add(index.gathered.missing.clone());
         }
-        Ok(Answer::without(merged, missing))
+        let answer = Answer::without(merged, missing);
+        let keys = answered.iter();
+        let keys: Keys = keys
+            .map(|index| (index.index.to_string(), keys_of(&index.begun)))
+            .collect();
+        match answered.first() {
+            // The index that was asked first has the table by which the others are looked up.
+            Some(first) => self.hydrate(&first.begun, answer, &keys).await,
+            None => Ok(answer),
+        }
     }
 
     async fn ask_index(
@@ -145,6 +156,10 @@ impl Reads {
         };
         let begun = self.begin_partial(index.as_str(), caller).await;
         let mut begun = begun.map_err(place)?;
+        for position in positions {
+            let filter = federated.filter(*position);
+            refuse_foreign(filter).map_err(|error| error.inside_query(*position))?;
+        }
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         let legacy = begun.scope.table.registry.feature("legacySearch");
         settings.alias = begun.scope.route.alias();

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use miroir_core::api_error::{ApiError, Code};
+use miroir_core::search::hydrate::Keys;
 use miroir_core::search::{MergeError, NodeAnswer, Pins, Plan, SearchQuery, SearchSettings};
 use serde_json::Value;
 
 use super::cover::{Gathered, Piece, Scope};
 use super::fault::Fault;
+use super::hydrate::{keys_of, refuse_foreign};
 use super::{Answer, Begun, Caller, Reads, choice};
 use crate::error::HttpError;
 
@@ -52,6 +54,8 @@ impl Reads {
         query: SearchQuery,
         caller: &Caller,
     ) -> Result<Answer, HttpError> {
+        refuse_foreign(query.filter())?;
+        let keys = Keys::from([(String::new(), keys_of(begun))]);
         let mut settings = SearchSettings::from_settings(&begun.scope.route.settings);
         // The older way of searching, which a feature brings back, caps them whatever the version.
         let legacy = begun.scope.table.registry.feature("legacySearch");
@@ -68,7 +72,7 @@ impl Reads {
         if let Some(half) = several.first_half()
             && let Some(answer) = self.search_by_words(scope, &half, caller).await?
         {
-            return Ok(answer);
+            return self.hydrate(begun, answer, &keys).await;
         }
         let ask = |piece: Piece| {
             let plan = if piece.sole { &sole } else { &several };
@@ -76,10 +80,11 @@ impl Reads {
         };
         let gathered = scope.gather(self.upstream(), ask).await?;
         let plan = if gathered.is_sole() { &sole } else { &several };
-        Ok(Answer {
+        let answer = Answer {
             body: merge(plan, &gathered).map_err(unreadable)?,
             missing: gathered.missing,
-        })
+        };
+        self.hydrate(begun, answer, &keys).await
     }
 
     /// The answer to a search by words and meaning that the words alone answer well enough. One node

@@ -1,7 +1,8 @@
 //! Settings as a node has applied them.
 
 use miroir_core::id::ShardId;
-use miroir_core::settings::{FIELDS, SubSetting, from_node};
+use miroir_core::search::hydrate::FOREIGN_KEYS;
+use miroir_core::settings::{FIELDS, SubSetting, foreign_keys, from_node, with_foreign_keys};
 use serde_json::Value;
 
 use super::cover::Piece;
@@ -16,7 +17,9 @@ impl Reads {
     /// `index_not_found`; `unavailable_shards`.
     pub async fn settings(&self, uid: &str, caller: &Caller) -> Result<Value, HttpError> {
         let (settings, desired) = self.ask_settings(uid, "", caller).await?;
-        Ok(from_node(&settings, &desired))
+        let feature = self.guard()?.table.registry.feature(FOREIGN_KEYS);
+        let settings = from_node(&settings, &desired);
+        Ok(with_foreign_keys(settings, &desired, feature))
     }
 
     /// One setting of the index `uid`.
@@ -29,6 +32,10 @@ impl Reads {
         setting: &SubSetting,
         caller: &Caller,
     ) -> Result<Value, HttpError> {
+        if setting.name == FOREIGN_KEYS {
+            let begun = self.begin(uid, caller).await?;
+            return Ok(foreign_keys(&begun.scope.route.settings));
+        }
         if FIELDS.contains(&setting.name) {
             let mut settings = self.settings(uid, caller).await?;
             return Ok(settings

@@ -5,6 +5,7 @@ mod documents;
 mod equal;
 mod equal_routes;
 mod failures;
+mod foreign;
 mod front;
 mod hedging;
 mod keys;

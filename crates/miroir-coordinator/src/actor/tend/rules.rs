@@ -93,7 +93,12 @@ pub(super) async fn tend(
     if !registry.feature(DYNAMIC_SEARCH_RULES) {
         return Ok(());
     }
-    let features = client.features().await?;
+    let features = match client.features().await {
+        Ok(features) => features,
+        // A node whose version has no such route has no rules.
+        Err(error) if !error.retryable() && !error.outcome_unknown() => return Ok(()),
+        Err(error) => return Err(error),
+    };
     if features.get(DYNAMIC_SEARCH_RULES) != Some(&Value::Bool(true)) {
         return Ok(());
     }

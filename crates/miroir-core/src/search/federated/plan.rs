@@ -31,6 +31,12 @@ impl Federated {
         }
     }
 
+    /// The filter of the query at a position.
+    #[must_use]
+    pub fn filter(&self, position: usize) -> Option<&Value> {
+        self.queries.get(position)?.query.filter()
+    }
+
     /// Every index that must be asked, and the positions of the queries that search it: none for an
     /// index that only has facets to check.
     #[must_use]
