@@ -10,7 +10,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use milli_core::Index;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tar::{Builder, Header};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -21,6 +21,7 @@ use crate::VERSION;
 use crate::engine::documents::{Browse, browse};
 use crate::engine::settings_read;
 use crate::engine::stats::index_view;
+use crate::engine::vectors::VECTORS;
 use crate::error::{ApiError, Code};
 
 /// Documents read at a time.
@@ -110,8 +111,13 @@ fn write_index(
         ..Browse::default()
     };
     loop {
-        let (_, documents) = browse(index, &page)?;
-        for document in &documents {
+        let (_, mut documents) = browse(index, &page)?;
+        for document in &mut documents {
+            // As in Meilisearch, a document without vectors says nothing of them.
+            let vectors = document.get(VECTORS).and_then(Value::as_object);
+            if vectors.is_some_and(Map::is_empty) {
+                document.shift_remove(VECTORS);
+            }
             writeln!(lines, "{}", json!(document))?;
         }
         if documents.len() < PAGE {
