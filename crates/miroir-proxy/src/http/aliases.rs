@@ -195,9 +195,12 @@ impl Wish {
 mod tests {
     use super::*;
 
+    /// A target and the one before it, or what is wrong.
+    type Read = Result<(&'static str, Option<&'static str>), Code>;
+
     #[test]
     fn wishes_are_read_and_checked() {
-        let table: [(&str, Result<(&str, Option<&str>), Code>); 7] = [
+        let table: [(&str, Read); 7] = [
             (r#"{"target":"a"}"#, Ok(("a", None))),
             (
                 r#"{"target":"a","expectedTarget":"b"}"#,

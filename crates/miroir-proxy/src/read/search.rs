@@ -58,7 +58,7 @@ impl Reads {
         settings.caps_totals = legacy || self.inner.versions.caps_totals();
         settings.orders_all_alike = self.inner.versions.orders_all_facets_alike();
         settings.primary_key = begun.scope.route.primary_key.clone();
-        settings.pins = Pins::of(&begun.scope.table.registry, uid);
+        settings.pins = Pins::of(&begun.scope.table.registry, begun.scope.route.uid.as_str());
         settings.alias = begun.scope.route.alias();
         let sole = Plan::new(query.clone(), settings.clone(), 1);
         let several = Plan::new(query, settings, 2);
