@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use miroir_coordinator::actor::{Context, ScrubBoard};
+use miroir_coordinator::actor::{Context, ScrubBoard, SettingsBoard};
 use miroir_coordinator::clock::SystemClock;
 use miroir_coordinator::cluster::Cluster;
 use miroir_coordinator::config::Config;

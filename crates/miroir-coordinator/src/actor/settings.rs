@@ -31,7 +31,7 @@ const CALL: Duration = Duration::from_secs(5);
 const REPAIR_AGAIN: Duration = Duration::from_secs(30);
 const REPAIR_AGAIN_MAX: Duration = Duration::from_secs(3600);
 
-/// An index on a node.
+/// An index, by its name on nodes, on a node.
 type Place = (IndexUid, NodeId);
 
 /// Settings of a node that are not the desired ones.
@@ -261,7 +261,7 @@ fn settled(state: &ClusterState) -> BTreeMap<Place, Wanted> {
         .collect();
     let mut wanted = BTreeMap::new();
     let still = state.indexes.values();
-    for index in still.filter(|index| !changing.contains(&index.uid)) {
+    for index in still.filter(|index| !changing.contains(index.name())) {
         for node in state.holders(index) {
             let known = index.nodes.get(&node);
             let known = known.filter(|known| known.settings_version == index.settings.version);

@@ -195,12 +195,12 @@ impl Wish {
 mod tests {
     use super::*;
 
-    /// A target and the one before it, or what is wrong.
-    type Read = Result<(&'static str, Option<&'static str>), Code>;
+    /// Target and expected target.
+    type Told<'a> = (&'a str, Option<&'a str>);
 
     #[test]
     fn wishes_are_read_and_checked() {
-        let table: [(&str, Read); 7] = [
+        let table: [(&str, Result<Told<'_>, Code>); 7] = [
             (r#"{"target":"a"}"#, Ok(("a", None))),
             (
                 r#"{"target":"a","expectedTarget":"b"}"#,

@@ -115,7 +115,7 @@ impl Incoming {
 
     /// Carries it out under the client's own `customMetadata`.
     pub async fn submit_with(
-        self,
+        mut self,
         server: &Server,
         index: IndexUid,
         operation: Operation,
@@ -132,14 +132,21 @@ impl Incoming {
             idempotency: self.idempotency,
         };
         match Box::pin(server.parts().writes.submit(request)).await {
-            Ok(accepted) => accept(&accepted, self.session),
+            Ok(accepted) => {
+                // A session is about indexes, whatever they are called later.
+                let table = server.parts().control.table();
+                let uid = &accepted.index_uid;
+                let name = table.indexes.get(uid).map_or(uid, |index| &index.name);
+                self.session.note(Some(name.as_str()), accepted.task_uid);
+                accept(&accepted, &self.session)
+            }
             Err(error) => refuse(&error),
         }
     }
 }
 
 /// The answer, with the session that the task is part of from now on.
-fn accept(accepted: &Accepted, mut session: SessionToken) -> Response {
+fn accept(accepted: &Accepted, session: &SessionToken) -> Response {
     let summary = view::summary(
         accepted.task_uid.0,
         Some(accepted.index_uid.as_str()),
@@ -147,7 +154,6 @@ fn accept(accepted: &Accepted, mut session: SessionToken) -> Response {
         accepted.enqueued_at_ms,
         accepted.custom_metadata.as_deref(),
     );
-    session.note(Some(accepted.index_uid.as_str()), accepted.task_uid);
     let session = [(SESSION_HEADER, session.encode())];
     (StatusCode::ACCEPTED, session, axum::Json(summary)).into_response()
 }

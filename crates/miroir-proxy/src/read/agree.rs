@@ -96,7 +96,7 @@ impl Reads {
             }
             let route = Arc::clone(&begun.scope.route);
             let changes = &self.inner.changes;
-            let until = changes.patience(&route.uid, version(&route));
+            let until = changes.patience(&route.name, version(&route));
             let has = Box::pin(self.ask_which(&route)).await;
             let lacking: Vec<NodeId> = begun.scope.failed.keys().copied().collect();
             if let Some((chosen, others)) = choose(&route, &has, &lacking) {
@@ -125,7 +125,7 @@ impl Reads {
             return true;
         }
         let table = self.inner.control.table();
-        let Some(route) = table.indexes.get(&begun.scope.route.uid) else {
+        let Some(route) = table.named(&begun.scope.route.name) else {
             return true;
         };
         let read = |node: &NodeId| !begun.scope.failed.contains_key(node);
@@ -137,7 +137,7 @@ impl Reads {
     async fn ask_which(&self, route: &IndexRoute) -> BTreeMap<NodeId, Has> {
         let asked = readers(route).into_iter().map(|node| async move {
             let changes = &self.inner.changes;
-            if changes.knows(&route.uid, node, version(route)) {
+            if changes.knows(&route.name, node, version(route)) {
                 return (node, Has::New);
             }
             let nodes = self.inner.control.nodes();
@@ -145,10 +145,10 @@ impl Reads {
                 return (node, Has::Unknown);
             };
             let client = client.with_timeout(ASK_TIMEOUT);
-            let settings = client.settings(route.uid.as_str()).await;
+            let settings = client.settings(route.name.as_str()).await;
             let has = settings.map_or(Has::Unknown, |settings| which(route, &settings));
             if has == Has::New {
-                changes.note(&route.uid, node, version(route));
+                changes.note(&route.name, node, version(route));
             }
             (node, has)
         });

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use futures::future::join_all;
 use miroir_core::api_error::{ApiError, Code};
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::routing::IndexRoute;
+use miroir_core::routing::{IndexRoute, RoutingTable};
 use miroir_core::session::SessionToken;
 use miroir_meili::NodeTaskUid;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ const LACKS_WRITES: &str = "it has not carried out what the session wrote";
 pub struct Sessions {
     catalog: Catalog,
     wait: Duration,
-    /// Of each index the newest task of which it is known that it and all before it have ended.
+    /// Of each index, by name, the newest task of which it is known that it and all before it have ended.
     ended: Mutex<BTreeMap<IndexUid, TaskUid>>,
 }
 
@@ -95,18 +95,23 @@ impl Reads {
             return self.begin_now(uid);
         };
         let table = self.guard()?.table.clone();
-        let newest = read(session, &table.cluster_id)?.newest(uid);
-        let (Some(task), Ok(index)) = (newest, IndexUid::parse(uid)) else {
+        let session = read(session, &table.cluster_id)?;
+        let Ok(uid) = IndexUid::parse(uid) else {
             return self.begin_now(uid);
         };
-        if self.inner.sessions.has_ended(&index, task) {
-            return self.begin_now(uid);
+        let name = name_of(&table, &uid);
+        // Where it was not known by its name, it is by its uid.
+        let by_name = session.newest(name.as_str());
+        match by_name.max(session.newest(uid.as_str())) {
+            Some(task) if !self.inner.sessions.has_ended(&name, task) => {
+                Box::pin(self.begin_after(&uid, task)).await
+            }
+            Some(_) | None => self.begin_now(uid.as_str()),
         }
-        Box::pin(self.begin_after(&index, task)).await
     }
 
     /// Begins a read of an index on copies that have everything up to `task`.
-    async fn begin_after(&self, index: &IndexUid, task: TaskUid) -> Result<Begun, HttpError> {
+    async fn begin_after(&self, uid: &IndexUid, task: TaskUid) -> Result<Begun, HttpError> {
         let sessions = &self.inner.sessions;
         let deadline = Instant::now() + sessions.wait;
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(250));
@@ -115,21 +120,25 @@ impl Reads {
             let catalog = sessions
                 .catalog
                 .within(left.max(Duration::from_millis(100)));
-            let asked = catalog.pending_tasks(index, task).await;
-            let pending = asked.map_err(|error| too_late(index.as_str(), &error.to_string()))?;
+            let control = &self.inner.control;
+            let name = name_of(&control.table(), uid);
+            let asked = catalog.pending_tasks(&name, task).await;
+            let pending = asked.map_err(|error| too_late(uid.as_str(), &error.to_string()))?;
             if pending.newest < Some(task) {
                 return Err(invalid("it names a task that there is not").into());
             }
             // Copies that lack a task which has ended were taken out of use before: by this table nobody reads them.
-            let control = &self.inner.control;
-            if control.wait_epoch(pending.epoch, deadline.into_std()).await {
+            let in_time = control.wait_epoch(pending.epoch, deadline.into_std()).await;
+            // Another index may be called so by now.
+            if in_time && name_of(&control.table(), uid) == name {
                 if pending.is_empty() {
-                    sessions.note_ended(index, task);
-                    return self.begin_now(index.as_str());
+                    sessions.note_ended(&name, task);
+                    return self.begin_now(uid.as_str());
                 }
-                let lacking = self.lacking(index, &pending).await;
-                let mut begun = self.begin_now(index.as_str())?;
-                if !pending.open && is_served_without(&begun.scope.route, &lacking) {
+                let lacking = self.lacking(&name, &pending).await;
+                let mut begun = self.begin_now(uid.as_str())?;
+                let is_same = begun.scope.route.name == name;
+                if is_same && !pending.open && is_served_without(&begun.scope.route, &lacking) {
                     let why = |node| (node, LACKS_WRITES.to_owned());
                     begun.scope.failed = lacking.into_iter().map(why).collect();
                     return Ok(begun);
@@ -138,7 +147,7 @@ impl Reads {
             let pause = backoff.next_delay();
             if Instant::now() + pause >= deadline {
                 let why = "too few copies have carried it out in time";
-                return Err(too_late(index.as_str(), why));
+                return Err(too_late(uid.as_str(), why));
             }
             tokio::time::sleep(pause).await;
         }
@@ -148,7 +157,7 @@ impl Reads {
     ///
     /// Where a task failed on a node it may have succeeded on another. The coordinators find out and take the odd copy
     /// out of use; until then the node does not count as having it.
-    async fn lacking(&self, index: &IndexUid, pending: &PendingTasks) -> Vec<NodeId> {
+    async fn lacking(&self, name: &IndexUid, pending: &PendingTasks) -> Vec<NodeId> {
         let nodes = self.inner.control.nodes();
         let asked = pending.nodes.iter().map(|(node, (first, last))| {
             let client = nodes.get(*node).cloned();
@@ -158,7 +167,7 @@ impl Reads {
                 };
                 let client = client.with_timeout(ASK_TIMEOUT);
                 let (after, last) = (first.checked_sub(1).map(NodeTaskUid), NodeTaskUid(*last));
-                let uid = index.as_str();
+                let uid = name.as_str();
                 let drained = client.index_drained_up_to(uid, last).await;
                 let has_all = matches!(drained, Ok(true))
                     && client
@@ -170,6 +179,12 @@ impl Reads {
         });
         join_all(asked).await.into_iter().flatten().collect()
     }
+}
+
+/// What the coordinators and the nodes call an index.
+fn name_of(table: &RoutingTable, uid: &IndexUid) -> IndexUid {
+    let route = table.indexes.get(uid);
+    route.map_or_else(|| uid.clone(), |route| route.name.clone())
 }
 
 /// Whether every shard has a readable copy on another node than these.

@@ -55,14 +55,14 @@ pub fn status(ctx: &Context) -> v1::StatusReply {
         tasks_unfinished: count(state.tasks.unfinished().count()),
         has_quorum: leader.is_some(),
         leader_api_url: leader.map_or_else(String::new, |leader| leader.api_url.clone()),
-        settings_drift: drift(&ctx.settings),
+        settings_drift: drift(state, &ctx.settings),
     })
 }
 
-fn drift(board: &SettingsBoard) -> Vec<v1::SettingsDrift> {
+fn drift(state: &ClusterState, board: &SettingsBoard) -> Vec<v1::SettingsDrift> {
     let drifts = board.all().into_iter();
     let view = |((index, node), drift): ((IndexUid, NodeId), Drift)| v1::SettingsDrift {
-        index: index.to_string(),
+        index: state.uid_of(&index).to_string(),
         node: node.0,
         settings: drift.settings.iter().map(ToString::to_string).collect(),
         since_ms: drift.since_ms,
