@@ -50,7 +50,9 @@ mod tests {
     fn reasons_are_given_for_what_is_refused_only() {
         for (path, _) in REASONS {
             assert!(
-                ROUTES.iter().any(|(_, refused)| refused.starts_with(path)),
+                ROUTES
+                    .iter()
+                    .any(|(_, refused, _)| refused.starts_with(path)),
                 "{path}"
             );
         }

@@ -190,12 +190,14 @@ routes! {
 
 /// Every route that this proxy knows, offered or refused by name.
 pub fn all() -> impl Iterator<Item = Route> {
-    let refused = unsupported::ROUTES.iter().map(|(method, path)| Route {
-        method,
-        path,
-        mode: Mode::Unsupported,
-        access: Access::Open,
-    });
+    let refused = unsupported::ROUTES
+        .iter()
+        .map(|(method, path, action)| Route {
+            method,
+            path,
+            mode: Mode::Unsupported,
+            access: Access::Key(*action),
+        });
     SUPPORTED.iter().copied().chain(refused)
 }
 
@@ -222,7 +224,7 @@ pub fn router() -> Router<Server> {
     for (path, handler) in handlers() {
         router = router.route(path, handler);
     }
-    for (method, path) in unsupported::ROUTES {
+    for (method, path, _) in unsupported::ROUTES {
         router = router.route(path, unsupported::handler(method));
     }
     router

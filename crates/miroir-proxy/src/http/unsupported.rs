@@ -5,29 +5,50 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use miroir_core::api_error::{ApiError, Code};
+use miroir_core::registry::Action;
 
 use super::{Server, refusals, routes};
 use crate::error::HttpError;
 
-/// Routes of Meilisearch that this proxy refuses by name.
-pub const ROUTES: &[(&str, &str)] = &[
-    ("POST", "/indexes/{uid}/documents/edit"),
-    ("POST", "/tasks/compact"),
-    ("GET", "/tasks/{uid}/documents"),
-    ("POST", "/export"),
-    ("GET", "/network"),
-    ("PATCH", "/network"),
-    ("POST", "/network/control"),
-    ("GET", "/chats"),
-    ("GET", "/chats/{workspace}"),
-    ("DELETE", "/chats/{workspace}"),
-    ("GET", "/chats/{workspace}/settings"),
-    ("PATCH", "/chats/{workspace}/settings"),
-    ("DELETE", "/chats/{workspace}/settings"),
-    ("POST", "/chats/{workspace}/chat/completions"),
-    ("POST", "/logs/stream"),
-    ("DELETE", "/logs/stream"),
-    ("POST", "/logs/stderr"),
+/// Routes of Meilisearch that this proxy refuses by name, to those whom Meilisearch would let through.
+pub const ROUTES: &[(&str, &str, Action)] = &[
+    (
+        "POST",
+        "/indexes/{uid}/documents/edit",
+        Action::DocumentsAll,
+    ),
+    ("POST", "/tasks/compact", Action::TasksCompact),
+    ("GET", "/tasks/{uid}/documents", Action::TasksGet),
+    ("POST", "/export", Action::Export),
+    ("GET", "/network", Action::NetworkGet),
+    ("PATCH", "/network", Action::NetworkUpdate),
+    ("POST", "/network/control", Action::NetworkUpdate),
+    ("GET", "/chats", Action::ChatsGet),
+    ("GET", "/chats/{workspace}", Action::ChatsGet),
+    ("DELETE", "/chats/{workspace}", Action::ChatsDelete),
+    (
+        "GET",
+        "/chats/{workspace}/settings",
+        Action::ChatsSettingsGet,
+    ),
+    (
+        "PATCH",
+        "/chats/{workspace}/settings",
+        Action::ChatsSettingsUpdate,
+    ),
+    (
+        "DELETE",
+        "/chats/{workspace}/settings",
+        Action::ChatsSettingsUpdate,
+    ),
+    (
+        "POST",
+        "/chats/{workspace}/chat/completions",
+        Action::ChatCompletions,
+    ),
+    ("POST", "/logs/stream", Action::MetricsGet),
+    ("DELETE", "/logs/stream", Action::MetricsGet),
+    ("POST", "/logs/stderr", Action::MetricsGet),
 ];
 
 /// The handler of a route that is refused by name.

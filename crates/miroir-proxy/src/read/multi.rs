@@ -173,10 +173,19 @@ impl Reads {
         let key = key(&index, body(None)?);
         begun.scope.is_of(key, !federated.is_first_page());
         let ask = |piece: Piece| {
-            let body = body(piece.filter().as_deref());
+            let filter = piece.filter();
+            let (narrowed, own) = (body(filter.as_deref()), body(None));
             async move {
-                let body = body.map_err(Fault::Refused)?;
-                let asked = self.post(&piece, PATH, &body, caller).await;
+                let narrowed = narrowed.map_err(Fault::Refused)?;
+                let asked = match self.post(&piece, PATH, &narrowed, caller).await {
+                    // The text quotes the filter with the node's part of it: without it, it is the client's.
+                    Err(Fault::Refused(refused)) if filter.is_some() => {
+                        let own = own.map_err(Fault::Refused)?;
+                        let asked = self.post(&piece, PATH, &own, caller).await;
+                        Err(asked.err().unwrap_or(Fault::Refused(refused)))
+                    }
+                    answered => answered,
+                };
                 asked.map_err(|fault| placed(fault, positions))
             }
         };

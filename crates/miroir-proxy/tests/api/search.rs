@@ -161,6 +161,44 @@ async fn a_nodes_refusal_is_the_clients_answer() {
 }
 
 #[tokio::test]
+async fn a_refusal_quotes_the_clients_own_filter() {
+    let quotes = |seen: &Seen| match seen.path.as_str() {
+        "/version" => version("1.15.0"),
+        _ => error(
+            400,
+            "invalid_search_filter",
+            &format!("Cannot read the filters of `{}`.", seen.body),
+        ),
+    };
+    let nodes = [FakeNode::start(quotes).await, FakeNode::start(quotes).await];
+    let layout = Layout::new(&[nodes[0].address, nodes[1].address]);
+    let layout = layout.shard(&[1, 2]).shard(&[1]).shard(&[2]);
+    let proxy = Proxy::start(layout.build()).await;
+    let query = json!({"indexUid": INDEX, "filter": "x = 1"});
+    let table = [
+        (
+            format!("/indexes/{INDEX}/search"),
+            json!({"filter": "x = 1"}),
+        ),
+        ("/multi-search".to_owned(), json!({"queries": [query]})),
+        (
+            "/multi-search".to_owned(),
+            json!({"federation": {}, "queries": [query]}),
+        ),
+    ];
+    for (path, body) in table {
+        let (status, answer) = proxy.post(&path, body).await;
+        assert_eq!(status, 400, "{answer}");
+        let message = answer["message"].as_str().expect("a message");
+        assert!(message.contains("x = 1"), "{path} {message}");
+        assert!(!message.contains('†'), "{path} {message}");
+        assert!(!message.contains("_miroir_shard"), "{path} {message}");
+    }
+    let asked: Vec<Seen> = nodes.iter().flat_map(|node| node.seen("search")).collect();
+    assert!(asked.iter().any(|seen| seen.body.to_string().contains('†')));
+}
+
+#[tokio::test]
 async fn pages_of_one_query_use_the_same_copies() {
     let a = finds(&[]).await;
     let b = finds(&[]).await;

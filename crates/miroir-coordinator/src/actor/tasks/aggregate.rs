@@ -206,9 +206,17 @@ fn details(task: &Task, status: TaskStatus, shares: &[Share]) -> Value {
                 if succeeded { distinct } else { Value::from(0) },
             );
         }
-        TaskKind::DocumentDeletion | TaskKind::IndexDeletion => {
+        TaskKind::DocumentDeletion => {
             let deleted = if succeeded { deleted(shares) } else { 0 };
             fields.insert("deletedDocuments".to_owned(), Value::from(deleted));
+        }
+        // Nodes count every copy.
+        TaskKind::IndexDeletion => {
+            let deleted = if succeeded { deleted(shares) } else { 0 };
+            let count = |name: &str| fields.get(name).and_then(Value::as_u64).unwrap_or(1).max(1);
+            let (copies, shards) = (count("_copies"), count("_shards"));
+            let once = (deleted * shards + copies / 2) / copies;
+            fields.insert("deletedDocuments".to_owned(), Value::from(once));
         }
         // Every node names its own dump; clients are told one.
         TaskKind::DumpCreation => {

@@ -259,7 +259,18 @@ impl ClusterState {
         let Some(index) = self.indexes.remove(whose.0) else {
             return Err(Rejection::UnknownIndex(whose.0.clone()));
         };
-        let uid = self.new_task(at, Some(index.uid.clone()), task, Vec::new());
+        let mut task = task.clone();
+        if let Value::Object(details) = &mut task.details {
+            // Every node counts what it holds; this tells how often a document is among that.
+            let copies: usize = index
+                .placement
+                .iter()
+                .map(|shard| shard.replicas.len())
+                .sum();
+            details.insert("_copies".to_owned(), copies.into());
+            details.insert("_shards".to_owned(), index.shard_count().into());
+        }
+        let uid = self.new_task(at, Some(index.uid.clone()), &task, Vec::new());
         let moving: Vec<_> = index
             .placement
             .iter()

@@ -232,6 +232,14 @@ fn documents_are_counted_once_whatever_the_number_of_copies() {
         details(&index, &shares),
         Some(json!({"deletedDocuments": 5}))
     );
+    let of_copies = task(
+        TaskKind::IndexDeletion,
+        json!({"deletedDocuments": null, "_copies": 20, "_shards": 4}),
+    );
+    assert_eq!(
+        details(&of_copies, &shares),
+        Some(json!({"deletedDocuments": 1}))
+    );
     let settings = task(
         TaskKind::SettingsUpdate,
         json!({"stopWords": ["a"], "_version": 3}),
