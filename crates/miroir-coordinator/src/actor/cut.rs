@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use miroir_core::api_error::{ApiError, Code};
-use miroir_core::cluster::{ClusterState, Command, Cut, CutIndex, CutStage, CutStep};
+use miroir_core::cluster::{ClusterState, Command, Cut, CutIndex, CutStage, CutStep, Index};
 use miroir_core::id::{Epoch, Incarnation, IndexUid, NodeId, TaskUid};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -156,13 +156,28 @@ async fn reach<C: Cluster>(ctx: &Context<C>, turn: &Turn, since: Epoch) -> BTree
         answering.retain(|node| !queues.contains(&(*node, Queue::Silent)));
         settings(ctx, &answering).await;
         // What carried the settings is in the queues by now.
+        let before = brought(ctx);
         let queues = nodes::queues(ctx, &answering).await;
         answering = nodes::drained(ctx, queues).await;
-        if !nodes::have_unnoticed(ctx, &answering).await {
+        // An index that was made, or settings that were sent, after the queues were looked at may still be in them.
+        if before == brought(ctx) && !nodes::have_unnoticed(ctx, &answering).await {
             return answering;
         }
         sleep(LOOK).await;
     }
+}
+
+/// The version of an index's settings, and those that its nodes have enqueued.
+type Brought = (Incarnation, u64, Vec<(NodeId, u64)>);
+
+/// Which settings of which indexes nodes have been sent. Making an index and changing settings is not held.
+fn brought<C: Cluster>(ctx: &Context<C>) -> Vec<Brought> {
+    let of_index = |index: &Index| {
+        let known = index.nodes.iter();
+        let known = known.map(|(node, known)| (*node, known.settings_version));
+        (index.incarnation, index.settings.version, known.collect())
+    };
+    ctx.read(|state| state.indexes.values().map(of_index).collect())
 }
 
 /// Waits until every node that answers and has a copy in sync has enqueued its index's newest settings: they are

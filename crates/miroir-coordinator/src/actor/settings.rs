@@ -149,14 +149,14 @@ struct Watch<C> {
 
 impl<C: Cluster> Watch<C> {
     async fn round(&mut self) {
-        let wanted = self.ctx.read(settled);
+        let mut wanted = self.ctx.read(settled);
+        // A node that is down would be due for ever, and no other place with it.
+        wanted.retain(|(_, node), _| self.ctx.health.is_up(*node));
         let nodes = self.ctx.read(holders);
         self.looks.retain(|place, _| nodes.contains(place));
         self.ctx.settings.retain(|place| nodes.contains(place));
         for place in due(&wanted, &self.looks, self.again, Instant::now()) {
-            if let Some(one) = wanted.get(&place)
-                && self.ctx.health.is_up(place.1)
-            {
+            if let Some(one) = wanted.get(&place) {
                 self.look(&place, one).await;
             }
         }
@@ -261,7 +261,7 @@ fn settled(state: &ClusterState) -> BTreeMap<Place, Wanted> {
         .collect();
     let mut wanted = BTreeMap::new();
     let still = state.indexes.values();
-    for index in still.filter(|index| !changing.contains(index.name())) {
+    for index in still.filter(|index| !changing.contains(&index.uid)) {
         for node in state.holders(index) {
             let known = index.nodes.get(&node);
             let known = known.filter(|known| known.settings_version == index.settings.version);

@@ -8,7 +8,7 @@ use miroir_core::cluster::{Command, Outcome, Task};
 use miroir_core::id::{Epoch, TaskUid};
 use miroir_core::registry::{Change, Collection};
 use miroir_proto::v1::catalog_server::Catalog;
-use miroir_proto::{ConvertError, v1};
+use miroir_proto::{ConvertError, REJECTION_METADATA, v1};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
@@ -74,15 +74,24 @@ impl CatalogService {
         command: &Command,
     ) -> Result<Response<v1::TaskReply>, Status> {
         let reply = self.commit_task(id, command).await;
-        // Also of a request that is repeated: the answer to the first may have been lost before every proxy had it.
-        self.until_tables_have(self.epoch()).await;
+        self.until_tables_have_what(&reply).await;
         reply
     }
 
-    /// Waits until every proxy goes by a table of `epoch` or later, or may not go by any.
-    async fn until_tables_have(&self, epoch: u64) {
+    /// Waits until every proxy goes by a table with what was committed, or may not go by any. Also when it was refused: it
+    /// may be a request that is repeated, whose first answer was lost before every proxy had it. But a coordinator that
+    /// did not commit it has nothing to wait for.
+    async fn until_tables_have_what<T>(&self, reply: &Result<T, Status>) {
+        let is_refused = |status: &Status| status.metadata().get_bin(REJECTION_METADATA).is_some();
+        if reply
+            .as_ref()
+            .err()
+            .is_some_and(|status| !is_refused(status))
+        {
+            return;
+        }
         let barriers = Barriers::new(self.ctx.cluster.clone(), self.ctx.sessions.clone());
-        barriers.tables(Epoch(epoch)).await;
+        barriers.tables(Epoch(self.epoch())).await;
     }
 
     /// Makes sure that a read sees what was acknowledged; without a leader anywhere, a read that may be out of
@@ -369,12 +378,13 @@ impl Catalog for CatalogService {
             .try_into()
             .map_err(|error| status::of_convert(&error))?;
         let renames = change.collection == Collection::Aliases;
-        self.commit(&id, &Command::ChangeRegistry { change })
-            .await?;
-        let epoch = self.epoch();
+        let committed = self.commit(&id, &Command::ChangeRegistry { change }).await;
         if renames {
-            self.until_tables_have(epoch).await;
+            self.until_tables_have_what(&committed).await;
         }
-        Ok(Response::new(v1::ChangeRegistryReply { epoch }))
+        committed?;
+        Ok(Response::new(v1::ChangeRegistryReply {
+            epoch: self.epoch(),
+        }))
     }
 }

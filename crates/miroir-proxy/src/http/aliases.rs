@@ -17,7 +17,7 @@ use super::path::Path;
 use super::{Allowed, Server, index_uid, registry, view};
 use crate::error::HttpError;
 
-pub use resolve::{in_path, in_queries};
+pub use resolve::{ByAlias, in_path, in_queries};
 
 /// What a client may say of an alias.
 const FIELDS: [&str; 2] = ["target", "expectedTarget"];
@@ -105,6 +105,8 @@ pub async fn put(
 ) -> Result<axum::Json<Value>, HttpError> {
     let name = index_uid(&name)?;
     let wish = Wish::read(&server.json_body(request).await?)?;
+    // Its name is then no longer free for an index, and requests for it go elsewhere.
+    allowed.require_index(name.as_str())?;
     allowed.require_index(wish.target.as_str())?;
     let edit = |value: Option<&Value>| {
         let before = value.map(read).transpose()?;
@@ -131,13 +133,17 @@ pub async fn delete(
     allowed: Allowed,
 ) -> Result<StatusCode, HttpError> {
     let name = index_uid(&name)?;
-    if let Some(target) = server.registry().alias(name.as_str()) {
-        allowed.require_index(target.as_str())?;
+    allowed.require_index(name.as_str())?;
+    let registry = server.registry();
+    let entry = registry.get(Collection::Aliases, name.as_str());
+    if let Some(entry) = entry {
+        allowed.require_index(read(&entry.value)?.target.as_str())?;
     }
     let change = Change {
         collection: Collection::Aliases,
         name: name.to_string(),
-        expected: Expected::Present,
+        // Not one that points to what was not judged.
+        expected: entry.map_or(Expected::Present, |entry| Expected::Version(entry.version)),
         value: None,
     };
     match server.change_registry(&change).await {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::error::HttpError;
 use crate::write::TOKEN_HEADER;
 pub use allowed::Allowed;
-pub use guard::{guard, listed};
+pub use guard::{guard, is_forwarded, listed};
 use secret::{KeyBytes, derive, from_hex, same, to_hex};
 use token::TokenError;
 

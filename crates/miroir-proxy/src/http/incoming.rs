@@ -9,6 +9,7 @@ use miroir_core::id::IndexUid;
 use miroir_core::session::SessionToken;
 use uuid::Uuid;
 
+use super::aliases::ByAlias;
 use super::{Allowed, Server, body, idempotency, view};
 use crate::error::HttpError;
 use crate::read::{SESSION_HEADER, session_of};
@@ -46,6 +47,14 @@ impl Incoming {
         let allowed = head.extensions.get::<Allowed>().cloned();
         let allowed = allowed
             .ok_or_else(|| HttpError::internal("a write came by a route that asks for no key"))?;
+        if head
+            .extensions
+            .get::<ByAlias>()
+            .is_some_and(|by| !by.is_current)
+        {
+            let message = "The request names an alias, which may point elsewhere by now: the proxy has no contact to the coordinators. Try again.";
+            return Err(HttpError::unavailable("writes_unavailable", message));
+        }
         let session = session_of(&head.headers, &parts.control.table().cluster_id)?;
         let given = head
             .headers

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::session::is_served_without;
 use super::{Begun, Caller, Reads};
 use crate::error::HttpError;
+use crate::upstream::Standing;
 
 /// How long a node may take to tell its settings.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -139,6 +140,10 @@ impl Reads {
             let changes = &self.inner.changes;
             if changes.knows(&route.name, node, version(route)) {
                 return (node, Has::New);
+            }
+            // Reads leave it out anyway, and each would wait for it here.
+            if self.upstream().standing(node) == Standing::Down {
+                return (node, Has::Unknown);
             }
             let nodes = self.inner.control.nodes();
             let Some(client) = nodes.get(node) else {

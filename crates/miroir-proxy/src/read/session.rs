@@ -20,6 +20,7 @@ use super::{Begun, Caller, Reads};
 use crate::backoff::Backoff;
 use crate::catalog::{Catalog, PendingTasks};
 use crate::error::HttpError;
+use crate::upstream::Standing;
 
 /// The header of a session: on the answers to writes, and on the requests that are to see them.
 pub const SESSION_HEADER: HeaderName = HeaderName::from_static("miroir-session");
@@ -132,8 +133,10 @@ impl Reads {
             // Another index may be called so by now.
             if in_time && name_of(&control.table(), uid) == name {
                 if pending.is_empty() {
+                    let begun = self.begin_now(uid.as_str())?;
+                    // Only of an index that there is: whatever a client names would be kept.
                     sessions.note_ended(&name, task);
-                    return self.begin_now(uid.as_str());
+                    return Ok(begun);
                 }
                 let lacking = self.lacking(&name, &pending).await;
                 let mut begun = self.begin_now(uid.as_str())?;
@@ -160,7 +163,8 @@ impl Reads {
     async fn lacking(&self, name: &IndexUid, pending: &PendingTasks) -> Vec<NodeId> {
         let nodes = self.inner.control.nodes();
         let asked = pending.nodes.iter().map(|(node, (first, last))| {
-            let client = nodes.get(*node).cloned();
+            let is_down = self.upstream().standing(*node) == Standing::Down;
+            let client = nodes.get(*node).filter(|_| !is_down).cloned();
             async move {
                 let Some(client) = client else {
                     return Some(*node);

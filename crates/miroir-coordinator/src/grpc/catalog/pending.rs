@@ -15,10 +15,12 @@ pub(super) fn pending(
     uid: &IndexUid,
     up_to: TaskUid,
 ) -> v1::PendingTasksReply {
+    // Sessions name indexes as nodes do, tasks as clients do at the moment.
+    let called = state.uid_of(uid);
     let unfinished = state.tasks.unfinished();
     let of_index = unfinished
         .take_while(|task| task.uid <= up_to)
-        .filter(|task| task.index.as_ref() == Some(uid) && changes_reads(task.kind));
+        .filter(|task| task.index.as_ref() == Some(called) && changes_reads(task.kind));
     let mut nodes: BTreeMap<u64, v1::PendingOnNode> = BTreeMap::new();
     let mut open = false;
     for task in of_index {
@@ -47,10 +49,10 @@ fn changes_reads(kind: TaskKind) -> bool {
         TaskKind::DocumentAdditionOrUpdate
         | TaskKind::DocumentDeletion
         | TaskKind::SettingsUpdate
-        | TaskKind::IndexCreation
-        | TaskKind::IndexDeletion => true,
+        | TaskKind::IndexCreation => true,
         // Done when they are committed, or not done through the lanes of an index.
         TaskKind::IndexUpdate
+        | TaskKind::IndexDeletion
         | TaskKind::IndexSwap
         | TaskKind::DsrUpdate
         | TaskKind::DsrClear
@@ -65,8 +67,8 @@ fn changes_reads(kind: TaskKind) -> bool {
 #[cfg(test)]
 mod tests {
     use miroir_core::cluster::{
-        Command, NewIndex, NewTask, NodeSpec, Outcome, Policy, TaskPart, TaskStatus, TaskUpdate,
-        Write,
+        Command, IndexRename, NewIndex, NewTask, NodeSpec, Outcome, Policy, TaskPart, TaskStatus,
+        TaskUpdate, Write,
     };
     use miroir_core::id::{GroupId, Incarnation, NodeId, ProxyId};
     use serde_json::json;
@@ -148,6 +150,30 @@ mod tests {
     fn shown(reply: &v1::PendingTasksReply) -> Vec<(u64, u32, u32)> {
         let nodes = reply.nodes.iter();
         nodes.map(|one| (one.node, one.first, one.last)).collect()
+    }
+
+    #[test]
+    fn a_renamed_index_is_known_by_its_name_on_nodes() {
+        let (mut state, at) = cluster();
+        let command = write(&state, &[(1, 7)]);
+        state.apply(at + 1, 0, &command);
+        let films = IndexUid::parse("films").expect("a uid");
+        let renamed = state.apply(
+            at + 2,
+            0,
+            &Command::RenameIndex(IndexRename {
+                uid: uid(),
+                to: films.clone(),
+                primary_key: None,
+                idempotency: None,
+            }),
+        );
+        assert!(matches!(renamed, Outcome::TaskRegistered(_)), "{renamed:?}");
+        assert_eq!(
+            state.index_called(&films).map(|index| index.name()),
+            Some(&uid())
+        );
+        assert_eq!(shown(&pending(&state, &uid(), TaskUid(0))), [(1, 7, 7)]);
     }
 
     #[test]

@@ -11,16 +11,31 @@ use miroir_core::registry::Registry;
 use miroir_core::search::MultiSearch;
 
 use crate::http::Server;
+use crate::http::auth::is_forwarded;
 
 const INDEXES: &str = "/indexes/";
 
 /// Rewrites the path of a request below `/indexes/{alias}`.
+///
+/// What another proxy sends on names the index that it was judged by, whatever has that name as an alias by now.
 pub async fn in_path(State(server): State<Server>, mut request: Request) -> Request {
+    if is_forwarded(&server, request.headers()) {
+        return request;
+    }
+    let is_current = !server.parts().control.lease_left().is_zero();
     let registry = server.registry();
     if let Some(uri) = rewritten(&registry, request.method(), request.uri()) {
         *request.uri_mut() = uri;
+        request.extensions_mut().insert(ByAlias { is_current });
     }
     request
+}
+
+/// Marks a request that named an alias.
+#[derive(Debug, Clone, Copy)]
+pub struct ByAlias {
+    /// Whether the proxy had a lease when it looked: a change of the alias is then not answered before it is known here.
+    pub is_current: bool,
 }
 
 fn rewritten(registry: &Registry, method: &Method, uri: &Uri) -> Option<Uri> {

@@ -48,7 +48,7 @@ pub async fn guard(
 
 /// Whether another proxy sends the request on: it has judged it. The mark counts only next to the
 /// cluster token.
-fn is_forwarded(server: &Server, headers: &HeaderMap) -> bool {
+pub fn is_forwarded(server: &Server, headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED_HEADER) && server.parts().keys.is_proxy(headers)
 }
 
