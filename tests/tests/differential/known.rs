@@ -7,12 +7,15 @@ use super::corpus::{Index, WORDS};
 
 const HALVES: &str = "words against meaning where both weigh nearly the same";
 
+/// Nodes rank such hits by words of their own dictionaries, and tell other distances or numbers of typos for a few.
+const WORDS_APART: &str = "order of hits of several words";
+
 const HIGHLIGHTS: &str = "highlights of prefixes and of words with typos";
 /// Members that tell where a hit matches. `all` stands for a hit that does not say which it is.
 const MARKED: [&str; 3] = ["_formatted", "_matchesPosition", "all"];
 
 /// What is so rare that more of it is a mistake, in queries of a hundred.
-pub const RARE: [(&str, usize); 2] = [(HIGHLIGHTS, 2), (HALVES, 1)];
+pub const RARE: [(&str, usize); 3] = [(HIGHLIGHTS, 2), (HALVES, 1), (WORDS_APART, 1)];
 
 /// The name of the inexactness that a difference belongs to.
 pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str> {
@@ -43,6 +46,12 @@ pub fn excused(index: &Index, query: &Value, what: &What) -> Option<&'static str
     let moved = matches!(what, What::Order) && query.get("hybrid").is_some();
     if moved && query["q"].as_str().is_some_and(|q| !q.trim().is_empty()) {
         return Some(HALVES);
+    }
+    let words = query["q"]
+        .as_str()
+        .map_or(0, |q| q.split_whitespace().count());
+    if matches!(what, What::Order) && words > 1 {
+        return Some(WORDS_APART);
     }
     let scored = matches!(what, What::Length | What::Order);
     if scored && query.get("rankingScoreThreshold").is_some() {
